@@ -1,0 +1,33 @@
+"""API keys as they are stored: the hash of the secret, never the secret."""
+
+from datetime import datetime
+from typing import ClassVar, Literal
+
+from beanie import PydanticObjectId
+from pydantic import Field
+from pymongo import ASCENDING, DESCENDING, IndexModel
+
+from app.kit.documents import StoredDocument
+
+Permission = Literal["read", "write", "export", "admin"]
+PERMISSIONS: tuple[Permission, ...] = ("read", "write", "export", "admin")
+
+
+class ApiKey(StoredDocument):
+    user_id: PydanticObjectId
+    name: str
+    prefix: str
+    hash: str
+    scopes: list[Permission] = Field(default_factory=lambda: list(PERMISSIONS))
+    expires_at: datetime | None = None
+    last_used_at: datetime | None = None
+
+    class Settings:
+        name = "api_keys"
+        indexes: ClassVar = [
+            IndexModel("hash", name="hash_v1", unique=True),
+            IndexModel(
+                [("user_id", ASCENDING), ("created_at", DESCENDING), ("_id", DESCENDING)], name="user_created_v1"
+            ),
+            IndexModel([("created_at", DESCENDING), ("_id", DESCENDING)], name="created_v1"),
+        ]

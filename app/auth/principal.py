@@ -1,0 +1,53 @@
+"""Who is asking, and what they may see and do."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from bson import ObjectId
+
+from app.auth.model import Permission
+from app.kit.errors import Forbidden
+from app.kit.repository import EVERYTHING, Scope
+from app.kit.resource import Resource
+from app.users.model import Role
+
+ROLE_PERMISSIONS: Mapping[Role, frozenset[Permission]] = {
+    "user": frozenset({"read", "write", "export"}),
+    "analyst": frozenset({"read", "export"}),
+    "admin": frozenset({"read", "write", "export", "admin"}),
+}
+ROLES_THAT_SEE_EVERYTHING: frozenset[Role] = frozenset({"analyst", "admin"})
+PRIVATE_RESOURCES = frozenset({"keys"})
+"""Resources of which only admins see other people's rows."""
+
+
+@dataclass(frozen=True)
+class Principal:
+    """A user who came with a valid key."""
+
+    user_id: ObjectId
+    key_id: ObjectId
+    role: Role
+    permissions: frozenset[Permission]
+
+    @property
+    def is_admin(self) -> bool:
+        return "admin" in self.permissions
+
+    def scope(self, resource: Resource) -> Scope:
+        """Which rows of the resource this principal may see: part of every query."""
+        sees_everything = self.is_admin or (
+            self.role in ROLES_THAT_SEE_EVERYTHING and resource.name not in PRIVATE_RESOURCES
+        )
+        return EVERYTHING if sees_everything else Scope({resource.owner_path: self.user_id})
+
+    def require(self, permission: Permission) -> None:
+        """Raises Forbidden."""
+        if permission not in self.permissions:
+            raise Forbidden(f"This needs the permission '{permission}', which your key or role does not have.")
+
+    def owner_of_new(self, named: ObjectId | None) -> ObjectId:
+        """Whose a new row is; only admins may name somebody else. Raises Forbidden."""
+        if named is not None and named != self.user_id:
+            self.require("admin")
+        return named or self.user_id

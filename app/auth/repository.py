@@ -1,0 +1,36 @@
+"""Queries of API keys."""
+
+from datetime import datetime
+
+import pymongo
+from bson import ObjectId
+
+from app.auth.model import ApiKey
+from app.auth.resource import KEYS
+from app.kit.deadlines import READ_SECONDS, WRITE_SECONDS
+from app.kit.repository import Repository, Row
+from app.kit.transactions import current_session
+
+
+class KeyRepository(Repository[ApiKey]):
+    document = ApiKey
+    resource = KEYS
+
+    async def find_by_hash(self, hash: str) -> Row | None:
+        with pymongo.timeout(READ_SECONDS):
+            return await self.collection.find_one({"hash": hash}, KEYS.projection)
+
+    async def touch(self, id: ObjectId, at: datetime) -> None:
+        """Note when the key was last used."""
+        with pymongo.timeout(WRITE_SECONDS):
+            await self.collection.update_one({"_id": id}, {"$max": {"last_used_at": at}})
+
+    async def put_bootstrap(self, key: ApiKey) -> None:
+        """Store the key unless one of its hash is there."""
+        row = key.to_row()
+        with pymongo.timeout(WRITE_SECONDS):
+            await self.collection.update_one({"hash": row["hash"]}, {"$setOnInsert": row}, upsert=True)
+
+    async def delete_of_user(self, user_id: ObjectId) -> None:
+        with pymongo.timeout(WRITE_SECONDS):
+            await self.collection.delete_many({"user_id": user_id}, session=current_session())

@@ -1,0 +1,33 @@
+"""What clients send and get about API keys."""
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
+
+from app.auth.model import PERMISSIONS, Permission
+from app.kit.schemas import ID, Input, Instant, Output
+
+
+class KeyCreate(Input):
+    name: Annotated[str, StringConstraints(min_length=1, max_length=100, strip_whitespace=True)]
+    scopes: Annotated[list[Permission], Field(min_length=1, max_length=len(PERMISSIONS))] | None = Field(
+        None, description="at most those of the key you use, which is the default; the user's role bounds them too"
+    )
+    expires_at: Instant | None = None
+    user_id: ID | None = Field(None, description="yourself when left out; admins may name another user")
+
+
+class KeyRead(Output):
+    id: ID
+    user_id: ID
+    name: str
+    scopes: list[Permission]
+    prefix: str
+    expires_at: datetime | None
+    last_used_at: datetime | None
+    created_at: datetime
+
+
+class KeyCreated(KeyRead):
+    key: str | None = Field(description="shown this once; null when the request is replayed")

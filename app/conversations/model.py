@@ -1,0 +1,111 @@
+"""Conversations and messages as they are stored: one document a message, in the order of `seq`."""
+
+from datetime import datetime
+from typing import Any, ClassVar, Literal
+
+from beanie import PydanticObjectId
+from pydantic import BaseModel, Field
+from pymongo import ASCENDING, DESCENDING, IndexModel
+
+from app.kit.documents import StoredDocument
+
+ConversationStatus = Literal["active", "archived", "deleted"]
+CONVERSATION_STATUSES: tuple[ConversationStatus, ...] = ("active", "archived", "deleted")
+MessageRole = Literal["system", "user", "assistant", "tool"]
+MESSAGE_ROLES: tuple[MessageRole, ...] = ("system", "user", "assistant", "tool")
+MessageStatus = Literal["complete", "streaming", "interrupted", "failed", "cancelled", "superseded"]
+MESSAGE_STATUSES: tuple[MessageStatus, ...] = (
+    "complete",
+    "streaming",
+    "interrupted",
+    "failed",
+    "cancelled",
+    "superseded",
+)
+MessageKind = Literal["message", "function_call", "function_call_output", "reasoning"]
+Rating = Literal["up", "down"]
+RATINGS: tuple[Rating, ...] = ("up", "down")
+
+
+class TokenUsage(BaseModel):
+    prompt: int = 0
+    completion: int = 0
+    total: int = 0
+
+
+class Feedback(BaseModel):
+    rating: Rating
+    comment: str | None = None
+
+
+class Fault(BaseModel):
+    """Why an answer failed: a stable code and a sentence."""
+
+    code: str
+    message: str
+
+
+def _sorted_by(*paths: str) -> list[IndexModel]:
+    """For each path, an index for lists of one owner and one for lists of everybody."""
+    indexes = []
+    for path in paths:
+        keys = [(path, DESCENDING), ("_id", DESCENDING)]
+        indexes.append(IndexModel([("owner_id", ASCENDING), *keys], name=f"owner_{path}_v1"))
+        indexes.append(IndexModel(keys, name=f"{path}_v1"))
+    return indexes
+
+
+class Conversation(StoredDocument):
+    owner_id: PydanticObjectId
+    title: str = ""
+    system_prompt: str | None = None
+    model: str | None = None
+    tags: list[str] = Field(default_factory=list)
+    metadata: dict[str, str] = Field(default_factory=dict)
+    status: ConversationStatus = "active"
+    last_seq: int = 0
+    message_count: int = 0
+    tokens: TokenUsage = Field(default_factory=TokenUsage)
+    last_message_at: datetime | None = None
+    active_turn_id: PydanticObjectId | None = None
+    source_id: str | None = None
+
+    class Settings:
+        name = "conversations"
+        indexes: ClassVar = [
+            *_sorted_by("created_at", "updated_at", "last_message_at", "title"),
+            IndexModel(
+                [("owner_id", ASCENDING), ("source_id", ASCENDING)],
+                name="source_v1",
+                unique=True,
+                partialFilterExpression={"source_id": {"$type": "string"}},
+            ),
+        ]
+
+
+class Message(StoredDocument):
+    conversation_id: PydanticObjectId
+    owner_id: PydanticObjectId
+    seq: int
+    kind: MessageKind = "message"
+    role: MessageRole
+    content: str
+    parts: list[dict[str, Any]] | None = None
+    status: MessageStatus = "complete"
+    turn_id: PydanticObjectId | None = None
+    model: str | None = None
+    provider: str | None = None
+    usage: TokenUsage | None = None
+    latency_ms: int | None = None
+    finish_reason: str | None = None
+    error: Fault | None = None
+    feedback: Feedback | None = None
+    metadata: dict[str, str] = Field(default_factory=dict)
+    deleted_at: datetime | None = None
+
+    class Settings:
+        name = "messages"
+        indexes: ClassVar = [
+            IndexModel([("conversation_id", ASCENDING), ("seq", ASCENDING)], name="seq_v1", unique=True),
+            *_sorted_by("created_at"),
+        ]

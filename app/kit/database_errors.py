@@ -1,0 +1,87 @@
+"""What the driver's and BSON's exceptions mean to a client. One table, used at the edge."""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from bson.errors import BSONError, InvalidDocument
+from pymongo.errors import (
+    AutoReconnect,
+    DocumentTooLarge,
+    DuplicateKeyError,
+    ExecutionTimeout,
+    NetworkTimeout,
+    OperationFailure,
+    PyMongoError,
+    ServerSelectionTimeoutError,
+    WaitQueueTimeoutError,
+)
+
+from app.kit.errors import (
+    Conflict,
+    FieldError,
+    Invalid,
+    InvalidPattern,
+    OutcomeUnknown,
+    PayloadTooLarge,
+    QueryTooExpensive,
+    Unavailable,
+    VerbatimError,
+)
+
+Translation = Callable[[Any], VerbatimError]
+
+UNSTORABLE = (OverflowError, UnicodeEncodeError, InvalidDocument, BSONError)
+"""What BSON raises for values it cannot hold."""
+
+
+def translate(error: Exception, *, is_write: bool) -> VerbatimError | None:
+    """The client's error, or None when it is a fault of ours. `is_write`: whether the request could change anything."""
+    if isinstance(error, OperationFailure) and error.code in _BY_CODE:
+        return _BY_CODE[error.code](error)
+    if isinstance(error, PyMongoError) and error.has_error_label("TransientTransactionError"):
+        return Unavailable("The transaction met too many conflicts; retry.")
+    if isinstance(error, WaitQueueTimeoutError | ServerSelectionTimeoutError):
+        return Unavailable("The database cannot be reached or has no primary right now; retry.", retry_after=2)
+    if isinstance(error, AutoReconnect | NetworkTimeout | ExecutionTimeout) or getattr(error, "timeout", False):
+        return OutcomeUnknown() if is_write else Unavailable("The database did not answer in time; retry.")
+    if isinstance(error, DocumentTooLarge):
+        return PayloadTooLarge("The document is larger than the database can store (16 MiB).")
+    if isinstance(error, UNSTORABLE):
+        return Invalid("A value cannot be stored: a number over 64 bits, or text that is not Unicode.")
+    return None
+
+
+def duplicate(error: DuplicateKeyError) -> Conflict:
+    """409 naming the field that has to be unique."""
+    keys = (error.details or {}).get("keyPattern") or _keys_in_message(str(error))
+    field = next((name for name in keys if name not in {"owner_id", "_id"}), "id")
+    return Conflict(
+        f"{field}: this value is taken already.", fields=[{"field": f"body.{field}", "message": "is taken already"}]
+    )
+
+
+def _keys_in_message(message: str) -> list[str]:
+    """Field names from the index name, for servers that do not send the key pattern."""
+    index = re.search(r"index: (\S+)", message)
+    return [re.sub(r"_-?1$", "", index.group(1))] if index else []
+
+
+def _pattern(error: OperationFailure) -> VerbatimError:
+    reason = str((error.details or {}).get("errmsg", "")).partition("::")[0].strip() or "it cannot be compiled"
+    return InvalidPattern(f"q: {reason}", fields=[FieldError("query.q", reason)])
+
+
+def _too_expensive(_: OperationFailure) -> VerbatimError:
+    return QueryTooExpensive()
+
+
+_BY_CODE: Mapping[int, Translation] = {
+    50: _too_expensive,
+    112: lambda _: Unavailable("Another write changed the same document; retry."),
+    10334: lambda _: PayloadTooLarge("The document is larger than the database can store (16 MiB)."),
+    11000: duplicate,
+    51091: _pattern,
+    51108: _pattern,
+    51156: lambda _: QueryTooExpensive("The pattern is too complex for a text it met; make it simpler."),
+}

@@ -1,0 +1,28 @@
+"""The base of every stored document."""
+
+from datetime import datetime
+from typing import Any
+
+from beanie import Document
+from beanie.odm.utils.dump import get_dict
+from beanie.odm.fields import PydanticObjectId
+from pydantic import Field
+
+from app.kit.clock import now
+
+
+class StoredDocument(Document):
+    """A document with an id, a version that counts its changes from 1, and its times.
+
+    Documents declare what is stored and indexed. They are inserted once and then changed by the repositories with
+    conditional updates: `save()` would write all of it, resurrect what was deleted and lose concurrent changes.
+    """
+
+    id: PydanticObjectId = Field(default_factory=PydanticObjectId, alias="_id")
+    version: int = 1
+    created_at: datetime = Field(default_factory=now)
+    updated_at: datetime = Field(default_factory=now)
+
+    def to_row(self) -> dict[str, Any]:
+        """The row as it is stored, absent values as null."""
+        return dict(get_dict(self, to_db=True, keep_nulls=True))

@@ -1,0 +1,156 @@
+"""Every error a client can be told about, as one tree.
+
+VerbatimError
+├── Invalid 422                 what was sent cannot be used; `fields` names the places at fault
+│   ├── InvalidPattern          a regular expression the server refuses
+│   ├── InvalidCursor           a cursor from another list, or an edited one
+│   ├── QueryTooExpensive       the search did not end within its budget
+│   └── IdempotencyKeyReused    the same key came with another request
+├── Unauthenticated 401         no credential, or one that is not known
+├── Forbidden 403               known, but not allowed to do this
+├── NotFound 404                absent, or not yours: both look the same
+├── Conflict 409                the request contradicts the stored state
+│   └── TurnInProgress          the conversation is being answered right now
+├── PreconditionFailed 412      If-Match names another version; `current` holds the stored one
+├── PayloadTooLarge 413         a body, message or document over its limit
+├── Unavailable 503             cannot be served now; says when to retry
+│   └── OutcomeUnknown          a write that may or may not have happened: retry with the same key
+└── UpstreamFailed 502          the language model's server failed
+
+Each class has a status, a stable code and a title; an instance adds one sentence for this occasion. A face renders
+them in its own dialect; no other module knows a status code.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True)
+class FieldError:
+    """One place at fault: where (`body`, `query`, `path`, `header`, then the dotted field) and one sentence."""
+
+    field: str
+    message: str
+
+
+class VerbatimError(Exception):
+    """An error with a status, a code and a sentence that may be shown to the client."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal_error"
+    title: ClassVar[str] = "Something went wrong on our side"
+
+    def __init__(
+        self,
+        detail: str = "",
+        *,
+        headers: Mapping[str, str] | None = None,
+        **members: Any,
+    ) -> None:
+        """`detail`: one sentence for this occasion; `members`: further members of the problem document."""
+        super().__init__(detail or self.title)
+        self.detail = detail or self.title
+        self.headers = dict(headers or {})
+        self.members = members
+
+
+class Invalid(VerbatimError):
+    status = 422
+    code = "invalid"
+    title = "The request cannot be understood"
+
+    def __init__(self, detail: str = "", *, fields: Sequence[FieldError] = (), **members: Any) -> None:
+        if fields:
+            members["fields"] = [{"field": each.field, "message": each.message} for each in fields]
+        super().__init__(detail, **members)
+
+    @classmethod
+    def field(cls, field: str, message: str) -> "Invalid":
+        """An error about one place, which is named in the sentence too."""
+        return cls(f"{field}: {message}", fields=[FieldError(field, message)])
+
+
+class InvalidPattern(Invalid):
+    code = "invalid_pattern"
+    title = "The pattern is not a valid regular expression"
+
+
+class InvalidCursor(Invalid):
+    code = "invalid_cursor"
+    title = "The cursor does not belong to this list"
+
+
+class QueryTooExpensive(Invalid):
+    code = "query_too_expensive"
+    title = "The query needs more time than it may take; narrow it with filters"
+
+
+class IdempotencyKeyReused(Invalid):
+    code = "idempotency_key_reused"
+    title = "This Idempotency-Key was used with another request"
+
+
+class Unauthenticated(VerbatimError):
+    status = 401
+    code = "unauthenticated"
+    title = "Send an API key: Authorization: Bearer <key>"
+
+    def __init__(self, detail: str = "", **members: Any) -> None:
+        super().__init__(detail, headers={"WWW-Authenticate": 'Bearer realm="verbatim"'}, **members)
+
+
+class Forbidden(VerbatimError):
+    status = 403
+    code = "forbidden"
+    title = "Your key or role does not allow this"
+
+
+class NotFound(VerbatimError):
+    status = 404
+    code = "not_found"
+    title = "There is nothing here"
+
+
+class Conflict(VerbatimError):
+    status = 409
+    code = "conflict"
+    title = "The request contradicts the stored state"
+
+
+class TurnInProgress(Conflict):
+    code = "turn_in_progress"
+    title = "The conversation is being answered right now"
+
+
+class PreconditionFailed(VerbatimError):
+    status = 412
+    code = "precondition_failed"
+    title = "The stored version is another one"
+
+
+class PayloadTooLarge(VerbatimError):
+    status = 413
+    code = "payload_too_large"
+    title = "This is larger than the limit"
+
+
+class UpstreamFailed(VerbatimError):
+    status = 502
+    code = "upstream_failed"
+    title = "The language model's server failed"
+
+
+class Unavailable(VerbatimError):
+    status = 503
+    code = "unavailable"
+    title = "The service cannot answer right now"
+
+    def __init__(self, detail: str = "", *, retry_after: int = 1, **members: Any) -> None:
+        """`retry_after`: whole seconds until a new attempt makes sense."""
+        super().__init__(detail, headers={"Retry-After": str(retry_after)}, **members)
+
+
+class OutcomeUnknown(Unavailable):
+    code = "outcome_unknown"
+    title = "The write may or may not have happened; retry it with the same Idempotency-Key"

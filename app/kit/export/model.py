@@ -1,0 +1,69 @@
+"""What an export is made of: headings, rows, options, and the shape of a format."""
+
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from app.kit.resource import Kind
+
+Row = Sequence[object]
+"""Values in the order of the headings: text, integers, numbers, booleans, aware datetimes, dates, ObjectIds, lists,
+mappings or None."""
+
+EXCEL_ROWS = 1_048_576
+ABOUT = "About"
+_SHEET_NAME = re.compile(r"(?!')[^\[\]:*?/\\\x00-\x1f]{1,24}(?<!')")
+
+
+@dataclass(frozen=True)
+class Heading:
+    """One column: its name on the wire (dotted when nested), its label on a sheet, and what it holds."""
+
+    name: str
+    label: str
+    kind: Kind = "text"
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """How a file is written; each format reads what concerns it.
+
+    `raw`: CSV for machines, without byte order mark and formula guard. `sheet_name`: of the sheets with rows, up to
+    24 characters that Excel allows. `sheet_rows`: rows of a sheet, its header included, before the next one begins.
+    """
+
+    raw: bool = False
+    sheet_name: str = "Data"
+    sheet_rows: int = EXCEL_ROWS
+
+    def __post_init__(self) -> None:
+        if not _SHEET_NAME.fullmatch(self.sheet_name) or self.sheet_name.casefold() in ("about", "history"):
+            raise ValueError(f"{self.sheet_name!r} cannot name a sheet")
+        if not 2 <= self.sheet_rows <= EXCEL_ROWS:
+            raise ValueError(f"a sheet has 2 to {EXCEL_ROWS} rows, not {self.sheet_rows}")
+
+
+Stream = Callable[
+    [Sequence[Heading], AsyncIterator[Sequence[Row]], Mapping[str, str], ExportOptions], AsyncGenerator[bytes, None]
+]
+"""(headings, batches, about, options) -> chunks of the file. Takes over `batches` and closes it.
+
+Raises ValueError at the call when the headings cannot be written, and while iterating whatever `batches` raises.
+"""
+
+
+@dataclass(frozen=True)
+class Format:
+    """A file format: its name, media type, file name extension without a dot, and its writer."""
+
+    name: str
+    media_type: str
+    extension: str
+    stream: Stream
+
+
+def require_unique(what: str, values: Iterable[str]) -> None:
+    """Raise ValueError when there is no value, or the same one twice."""
+    listed = list(values)
+    if not listed or len(set(listed)) != len(listed):
+        raise ValueError(f"{what} must be given and differ: {listed}")

@@ -1,0 +1,115 @@
+"""Cells of a workbook: every value as what a sheet can hold without changing it, or as text.
+
+- Text stays text, never a formula, number or link. Characters that XML cannot hold are removed; CR LF and CR become LF,
+  the only line break of a cell.
+- Instants and dates become serial days in UTC, shown by their column's number format; Excel's calendar is wrong before
+  1900-03-01, so earlier ones are ISO 8601 text.
+- Integers beyond 15 digits and numbers that are not finite become text, because a sheet would round or refuse them.
+- Text beyond 32,767 UTF-16 units, Excel's limit of a cell, is cut into parts for further cells.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
+from typing import TypeAlias
+
+from bson import ObjectId
+
+from app.kit.export.value import Encoders, instant_text, json_text
+from app.kit.resource import Kind
+
+Cell: TypeAlias = str | int | float | bool | None
+
+CELL_UNITS = 32_767
+_EXACT_INTEGER = 10**15
+_DAY = timedelta(days=1)
+_EPOCH = datetime(1899, 12, 30, tzinfo=UTC)
+_FIRST_RIGHT_DAY = datetime(1900, 3, 1, tzinfo=UTC)
+_DATE_TEXT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_ILLEGAL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+_LINE_BREAK = re.compile("\r\n?")
+_ESCAPE_LIKE = re.compile("_(?=x[0-9A-Fa-f]{4}_)")
+_ESCAPED = re.compile("_x005F_(?=x[0-9A-Fa-f]{4}_)", re.IGNORECASE)
+
+
+def clean(text: str) -> str:
+    """`text` as a cell can hold it."""
+    if text.isprintable():  # the usual case, found in half the time
+        return text
+    return _LINE_BREAK.sub("\n", _ILLEGAL.sub("", text))
+
+
+def parts(text: str) -> list[str]:
+    """`text` cut into pieces of at most 32,767 UTF-16 units, never within a character; at least one piece."""
+    if len(text) <= CELL_UNITS // 2 or (len(text) <= CELL_UNITS and text.isascii()):
+        return [text]
+    units = text.encode("utf-16-le")
+    pieces, start = [], 0
+    while start < len(units):
+        end = start + CELL_UNITS * 2
+        if end < len(units) and 0xD8 <= units[end - 1] <= 0xDB:
+            end -= 2
+        pieces.append(units[start:end].decode("utf-16-le"))
+        start = end
+    return pieces
+
+
+def escape(text: str) -> str:
+    """`text` for a writer that does not escape: a spreadsheet reads `_x0041_` as "A" (ECMA-376 part 1, 22.9.2.19)."""
+    return _ESCAPE_LIKE.sub("_x005F_", text)
+
+
+def unescape(text: str) -> str:
+    """The text of a cell read by openpyxl, which undoes the escape in shared strings but not in those of a cell."""
+    return _ESCAPED.sub("_", text)
+
+
+def _integer(value: int) -> Cell:
+    return int(value) if -_EXACT_INTEGER < value < _EXACT_INTEGER else str(value)
+
+
+def _number(value: float) -> Cell:
+    return value if math.isfinite(value) else str(value)
+
+
+def _instant(value: datetime) -> Cell:
+    text = instant_text(value)  # also refuses a time without a zone
+    return (value - _EPOCH) / _DAY if value >= _FIRST_RIGHT_DAY else text
+
+
+def _date(value: date) -> Cell:
+    midnight = datetime(value.year, value.month, value.day, tzinfo=UTC)
+    return (midnight - _EPOCH) / _DAY if midnight >= _FIRST_RIGHT_DAY else value.isoformat()
+
+
+def _date_text(text: str) -> Cell:
+    """Dates are stored as YYYY-MM-DD; what is not one, such as 2026-02-30, stays text."""
+    try:
+        return _date(date.fromisoformat(text)) if _DATE_TEXT.fullmatch(text) else clean(text)
+    except ValueError:
+        return text
+
+
+_ANY = Encoders(
+    {
+        type(None): lambda _: None,
+        str: clean,
+        bool: bool,
+        int: _integer,
+        float: _number,
+        datetime: instant_text,
+        date: date.isoformat,
+        ObjectId: str,
+        list: lambda value: clean(json_text(value)),
+        tuple: lambda value: clean(json_text(value)),
+        dict: lambda value: clean(json_text(value)),
+    }
+)
+_TIMES = Encoders({**_ANY, datetime: _instant, date: _date, int: str, float: str})
+_BY_KIND: Mapping[Kind, Encoders] = {"instant": _TIMES, "date": Encoders({**_TIMES, str: _date_text})}
+
+
+def encoders(kind: Kind) -> Encoders:
+    """The functions that make cells of a column of this kind: only columns of times show a number as a time."""
+    return _BY_KIND.get(kind, _ANY)

@@ -1,0 +1,247 @@
+"""Reading the query string of a list: every parameter derives from the resource's table, every other is refused."""
+
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from hashlib import blake2b
+from typing import Any, Literal
+
+from app.kit.errors import FieldError, Invalid
+from app.kit.paging import Sort
+from app.kit.resource import Column, Kind, Operator, Resource
+from app.kit.schemas import parse_object_id
+from app.kit.search import MATCHES, contains, search_condition
+
+DEFAULT_LIMIT = 20
+MAX_LIMIT = 1000
+MAX_CHOICES = 100
+
+CountMode = Literal["exact", "estimate"]
+COUNT_MODES: tuple[CountMode, ...] = ("exact", "estimate")
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a client asked of a list, checked and translated; `conditions` is the Mongo filter without the scope."""
+
+    resource: Resource
+    conditions: tuple[dict[str, Any], ...]
+    sort: Sort
+    limit: int = DEFAULT_LIMIT
+    after: str | None = None
+    fields: tuple[str, ...] = ()
+    count: CountMode | None = None
+    is_search: bool = False
+    asked: Mapping[str, str] = field(default_factory=dict)
+    """The filters and search as they were asked, for fingerprints and for the account an export gives of itself."""
+
+    @property
+    def fingerprint(self) -> bytes:
+        """Tells one list from another: resource, sort and filters, but not the page."""
+        text = repr((self.resource.name, self.sort, sorted(self.asked.items())))
+        return blake2b(text.encode(), digest_size=16).digest()
+
+
+def parse_listing(resource: Resource, parameters: Iterable[tuple[str, str]], *, paged: bool = True) -> Listing:
+    """Read `parameters`; without `paged` (an export) there is no limit, cursor, count or projection.
+
+    Raises Invalid naming every parameter at fault.
+    """
+    values, errors = _unique(parameters)
+    conditions: list[dict[str, Any]] = []
+    for name, text in values.items():
+        column_name, operator = _split(name)
+        if name in (_PAGE_PARAMETERS if paged else _LIST_PARAMETERS):
+            continue
+        column = resource.by_name.get(column_name)
+        if column is None or operator not in column.operators:
+            errors.append(FieldError(f"query.{name}", "is not a parameter of this list"))
+            continue
+        try:
+            conditions.append(_condition(column, operator, text))
+        except ValueError as error:
+            errors.append(FieldError(f"query.{name}", str(error)))
+    sort = _read(_sort, resource, values, errors, "sort")
+    limit = _read(_limit, resource, values, errors, "limit")
+    fields = _read(_fields, resource, values, errors, "fields")
+    count = _read(_count, resource, values, errors, "count")
+    search = _read(_search, resource, values, errors, "q")
+    if errors:
+        raise Invalid("; ".join(f"{error.field}: {error.message}" for error in errors), fields=errors)
+    if search:
+        conditions.append(search)
+    return Listing(
+        resource=resource,
+        conditions=(*conditions, *_defaults(resource, values)),
+        sort=sort,
+        limit=limit,
+        after=values.get("after"),
+        fields=fields,
+        count=count,
+        is_search=bool(search) or any(name.endswith("__has") for name in values),
+        asked={name: text for name, text in values.items() if name not in _PAGE_ONLY},
+    )
+
+
+_PAGE_ONLY = frozenset({"limit", "after", "fields", "count", "sort"})
+_LIST_PARAMETERS = frozenset({"sort", "q", "match", "case_sensitive"})
+_PAGE_PARAMETERS = _LIST_PARAMETERS | _PAGE_ONLY
+
+
+def _unique(parameters: Iterable[tuple[str, str]]) -> tuple[dict[str, str], list[FieldError]]:
+    values: dict[str, str] = {}
+    errors: list[FieldError] = []
+    for name, text in parameters:
+        if name in values:
+            errors.append(FieldError(f"query.{name}", "is given twice"))
+        values[name] = text
+    return values, errors
+
+
+def _split(name: str) -> tuple[str, Operator]:
+    column, separator, operator = name.rpartition("__")
+    return (column, operator) if separator else (name, "eq")  # type: ignore[return-value]
+
+
+def _read(
+    reader: Callable[[Resource, Mapping[str, str]], Any],
+    resource: Resource,
+    values: Mapping[str, str],
+    errors: list[FieldError],
+    name: str,
+) -> Any:
+    try:
+        return reader(resource, values)
+    except ValueError as error:
+        errors.append(FieldError(f"query.{name}", str(error)))
+        return None
+
+
+def _sort(resource: Resource, values: Mapping[str, str]) -> Sort:
+    text = values.get("sort", resource.default_sort)
+    name = text.removeprefix("-")
+    column = resource.by_name.get(name)
+    if column is None or not column.sortable:
+        names = ", ".join(each.name for each in resource.sortable)
+        raise ValueError(f"can be one of {names}, with '-' before it for the reverse")
+    return Sort(column.path, descending=text != name, nullable=column.nullable, unique=column.unique)
+
+
+def _limit(_: Resource, values: Mapping[str, str]) -> int:
+    text = values.get("limit", str(DEFAULT_LIMIT))
+    if not re.fullmatch(r"[0-9]{1,6}", text) or not 1 <= int(text) <= MAX_LIMIT:
+        raise ValueError(f"is a whole number from 1 to {MAX_LIMIT}")
+    return int(text)
+
+
+def _fields(resource: Resource, values: Mapping[str, str]) -> tuple[str, ...]:
+    if "fields" not in values:
+        return ()
+    names = tuple(dict.fromkeys(name.strip() for name in values["fields"].split(",")))
+    known = {*resource.by_name, *resource.members}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ValueError(f"has no {unknown[0]!r}; there are {', '.join(resource.members)}")
+    # MongoDB refuses a projection of both a member and a part of it.
+    return tuple(name for name in names if "." not in name or name.partition(".")[0] not in names)
+
+
+def _count(_: Resource, values: Mapping[str, str]) -> CountMode | None:
+    if "count" not in values:
+        return None
+    for mode in COUNT_MODES:
+        if values["count"] == mode:
+            return mode
+    raise ValueError("is 'exact' or 'estimate'")
+
+
+def _search(resource: Resource, values: Mapping[str, str]) -> dict[str, Any] | None:
+    match = values.get("match", "literal")
+    if match not in MATCHES:
+        raise ValueError(f"match is one of {', '.join(MATCHES)}")
+    case_sensitive = _boolean(values.get("case_sensitive", "false"))
+    if "q" not in values:
+        return None
+    if not resource.searchable:
+        raise ValueError("is not a parameter of this list")
+    paths = [column.path for column in resource.searchable]
+    return search_condition(paths, values["q"], match, case_sensitive=case_sensitive)
+
+
+def _defaults(resource: Resource, values: Mapping[str, str]) -> list[dict[str, Any]]:
+    asked = {_split(name)[0] for name in values}
+    return [{path: value} for path, value in resource.live_filter.items() if path not in asked]
+
+
+def _condition(column: Column, operator: Operator, text: str) -> dict[str, Any]:
+    if operator == "exists":
+        return {column.path: {"$ne": None}} if _boolean(text) else {column.path: None}
+    if operator == "has":
+        return contains(column.path, text)
+    if operator == "in":
+        choices = text.split(",")
+        if len(choices) > MAX_CHOICES:
+            raise ValueError(f"takes at most {MAX_CHOICES} values")
+        return {column.path: {"$in": [_value(column, choice) for choice in choices]}}
+    return {column.path: {f"${operator}": _value(column, text)}}
+
+
+def _value(column: Column, text: str) -> Any:
+    if column.choices and text not in column.choices:
+        raise ValueError(f"is one of {', '.join(column.choices)}")
+    return _VALUES[column.kind](text)
+
+
+def _text(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("holds a NUL character")
+    return text
+
+
+def _integer(text: str) -> int:
+    if not re.fullmatch(r"[+-]?[0-9]{1,19}", text) or not -(2**63) <= int(text) < 2**63:
+        raise ValueError("is a whole number")
+    return int(text)
+
+
+def _number(text: str) -> float:
+    value = float(text) if re.fullmatch(r"[+-]?[0-9.]{1,30}(e[+-]?[0-9]{1,3})?", text, re.IGNORECASE) else math.nan
+    if not math.isfinite(value):
+        raise ValueError("is a number")
+    return value
+
+
+def _boolean(text: str) -> bool:
+    if text not in {"true", "false"}:
+        raise ValueError("is 'true' or 'false'")
+    return text == "true"
+
+
+def _instant(text: str) -> datetime:
+    try:
+        instant = datetime.fromisoformat(text)
+        # A date alone, or a time without zone, is read as UTC.
+        return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise ValueError("is an instant such as 2026-01-31 or 2026-01-31T12:00:00Z (a plus sign as %2B)") from error
+
+
+def _date(text: str) -> str:
+    try:
+        return date.fromisoformat(text).isoformat()
+    except ValueError as error:
+        raise ValueError("is a date such as 2026-01-31") from error
+
+
+_VALUES: Mapping[Kind, Callable[[str], Any]] = {
+    "text": _text,
+    "texts": _text,
+    "integer": _integer,
+    "number": _number,
+    "boolean": _boolean,
+    "instant": _instant,
+    "date": _date,
+    "id": parse_object_id,
+}

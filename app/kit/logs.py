@@ -1,0 +1,55 @@
+"""Structured logs: one line an event, with the request it belongs to; never a secret, never a message's text."""
+
+import logging
+import sys
+from typing import Literal
+
+import structlog
+from structlog.contextvars import bind_contextvars, clear_contextvars, get_contextvars
+from structlog.typing import Processor
+
+logger: structlog.stdlib.BoundLogger = structlog.get_logger("verbatim")
+
+
+def configure_logs(level: str, format: Literal["console", "json"]) -> None:
+    """Send our lines, and those of the libraries, to standard error in one format."""
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    renderer: Processor = (
+        structlog.processors.JSONRenderer() if format == "json" else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    structlog.configure(
+        processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                renderer,
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level.upper())
+    for noisy in ("pymongo", "httpx", "httpcore", "aiohttp.access", "asyncio"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def begin_request(id: str) -> None:
+    clear_contextvars()
+    bind_contextvars(request_id=id)
+
+
+def request_id() -> str:
+    """The id of the request this task serves, or an empty string."""
+    return str(get_contextvars().get("request_id", ""))

@@ -1,0 +1,85 @@
+"""The OpenAPI parameters of a list, derived from the same table that reads them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from app.kit.listing import COUNT_MODES, DEFAULT_LIMIT, MAX_LIMIT
+from app.kit.resource import Column, Kind, Operator, Resource
+from app.kit.search import MATCHES, MAX_QUERY_CHARACTERS
+
+Schema = dict[str, Any]
+
+_SCHEMAS: Mapping[Kind, Schema] = {
+    "text": {"type": "string"},
+    "texts": {"type": "string"},
+    "integer": {"type": "integer"},
+    "number": {"type": "number"},
+    "boolean": {"type": "boolean"},
+    "instant": {"type": "string", "format": "date-time"},
+    "date": {"type": "string", "format": "date"},
+    "id": {"type": "string", "pattern": "^[0-9a-fA-F]{24}$"},
+    "json": {},
+}
+
+_SENTENCES: Mapping[Operator, str] = {
+    "eq": "{label} is this",
+    "ne": "{label} is not this",
+    "in": "{label} is one of these, separated by commas",
+    "gte": "{label} is this or more",
+    "gt": "{label} is more than this",
+    "lte": "{label} is this or less",
+    "lt": "{label} is less than this",
+    "exists": "{label} is set (true) or not set (false)",
+    "has": "{label} contains this text, whatever its case",
+}
+
+
+def list_parameters(resource: Resource, *, paged: bool = True) -> Schema:
+    """`openapi_extra` of a route that lists (or, without `paged`, exports) the resource."""
+    parameters = [*(_page_parameters(resource) if paged else []), _sort(resource), *_search(resource)]
+    for column in resource.columns:
+        parameters.extend(_filter(column, operator) for operator in column.operators)
+    return {"parameters": parameters}
+
+
+def _query(name: str, description: str, schema: Schema) -> Schema:
+    return {"name": name, "in": "query", "required": False, "description": description, "schema": schema}
+
+
+def _page_parameters(resource: Resource) -> list[Schema]:
+    limit = {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}
+    return [
+        _query("limit", "How many items a page has", limit),
+        _query("after", "The `next` of the page before this one", {"type": "string"}),
+        _query("fields", f"Only these, separated by commas: {', '.join(resource.members)}", {"type": "string"}),
+        _query("count", "Add `total`", {"type": "string", "enum": list(COUNT_MODES)}),
+    ]
+
+
+def _sort(resource: Resource) -> Schema:
+    names = [name for column in resource.sortable for name in (column.name, f"-{column.name}")]
+    return _query("sort", "Order; '-' reverses it", {"type": "string", "enum": names, "default": resource.default_sort})
+
+
+def _search(resource: Resource) -> list[Schema]:
+    if not resource.searchable:
+        return []
+    labels = ", ".join(column.label for column in resource.searchable)
+    text = {"type": "string", "minLength": 1, "maxLength": MAX_QUERY_CHARACTERS}
+    return [
+        _query("q", f"Search in: {labels}", text),
+        _query("match", "How `q` is understood", {"type": "string", "enum": list(MATCHES), "default": "literal"}),
+        _query("case_sensitive", "Tell capital from small letters", {"type": "boolean", "default": False}),
+    ]
+
+
+def _filter(column: Column, operator: Operator) -> Schema:
+    name = column.name if operator == "eq" else f"{column.name}__{operator}"
+    schema = dict(_SCHEMAS[column.kind])
+    if operator == "exists":
+        schema = {"type": "boolean"}
+    elif operator in {"in", "has"}:
+        schema = {"type": "string", "minLength": 1}
+    elif column.choices:
+        schema = {"type": "string", "enum": list(column.choices)}
+    return _query(name, _SENTENCES[operator].format(label=column.label), schema)

@@ -1,0 +1,132 @@
+"""Errors as application/problem+json (RFC 9457): the dialect of our REST face."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field
+from pymongo.errors import PyMongoError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from app.kit.database_errors import UNSTORABLE, translate
+from app.kit.errors import FieldError, Invalid, VerbatimError
+from app.kit.logs import logger, request_id
+from app.kit.responses import to_json
+
+PROBLEM_JSON = "application/problem+json"
+
+
+class FieldProblem(BaseModel):
+    field: str = Field(description="where: body, query, path or header, then the dotted name")
+    message: str
+
+
+class Problem(BaseModel):
+    """What every error answers."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    title: str
+    status: int
+    code: str = Field(description="stable: programs may compare it")
+    detail: str = Field(description="one sentence for this occasion")
+    request_id: str
+    fields: list[FieldProblem] | None = Field(None, description="the places at fault")
+
+
+def problem(error: VerbatimError) -> Response:
+    body = {
+        "type": f"urn:verbatim:error:{error.code}",
+        "title": error.title,
+        "status": error.status,
+        "code": error.code,
+        "detail": error.detail,
+        "request_id": request_id(),
+        **error.members,
+    }
+    return Response(to_json(body), error.status, headers=error.headers, media_type=PROBLEM_JSON)
+
+
+def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI's `responses` of routes that may answer these errors."""
+    content = {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {status: {"description": _DESCRIPTIONS[status], "content": content} for status in statuses}
+
+
+_DESCRIPTIONS: Mapping[int, str] = {
+    401: "No key, or an unknown one",
+    403: "The key or role does not allow this",
+    404: "Absent, or not yours",
+    409: "Contradicts the stored state",
+    412: "If-Match names another version; `current` shows the stored one",
+    413: "Over a size limit",
+    415: "Not JSON",
+    422: "Cannot be understood; `fields` names the places at fault",
+    502: "The language model's server failed",
+    503: "Cannot be served now; see Retry-After",
+}
+
+
+def install_problem_handlers(app: FastAPI) -> None:
+    app.add_exception_handler(VerbatimError, _on_verbatim_error)
+    app.add_exception_handler(RequestValidationError, _on_validation_error)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    for kind in (PyMongoError, *UNSTORABLE):
+        app.add_exception_handler(kind, _on_database_error)
+
+
+async def _on_verbatim_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, VerbatimError)  # noqa: S101 Starlette's signature is wider than its promise
+    return problem(error)
+
+
+async def _on_validation_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101
+    fields = [_field_error(each) for each in error.errors()]
+    return problem(Invalid("; ".join(f"{each.field}: {each.message}" for each in fields), fields=fields))
+
+
+def _field_error(error: Mapping[str, Any]) -> FieldError:
+    message: str = error["msg"]
+    if error["type"] == "json_invalid":
+        return FieldError("body", error.get("ctx", {}).get("error", message))
+    if error["type"] == "value_error":
+        message = message.removeprefix("Value error, ")
+    return FieldError(_place(error["loc"]), message)
+
+
+def _place(location: Sequence[str | int]) -> str:
+    return ".".join(str(part) for part in location) or "body"
+
+
+class _HTTPError(VerbatimError):
+    """An error of the framework itself (no such route, wrong method, body too large) in our dialect."""
+
+    def __init__(self, error: HTTPException) -> None:
+        super().__init__(error.detail, headers=error.headers)
+        self.status = error.status_code  # type: ignore[misc]
+        self.code, self.title = _HTTP_CODES.get(error.status_code, ("http_error", error.detail))  # type: ignore[misc]
+
+
+_HTTP_CODES: Mapping[int, tuple[str, str]] = {
+    400: ("bad_request", "The request cannot be read"),
+    404: ("not_found", "There is nothing here"),
+    405: ("method_not_allowed", "This method is not allowed here"),
+    413: ("payload_too_large", "This is larger than the limit"),
+}
+
+
+async def _on_http_exception(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101
+    return problem(_HTTPError(error))
+
+
+async def _on_database_error(request: Request, error: Exception) -> Response:
+    translated = translate(error, is_write=request.method not in {"GET", "HEAD"})
+    if translated is None:
+        raise error
+    logger.warning("database_error", code=translated.code, error=type(error).__name__, reason=str(error)[:500])
+    return problem(translated)

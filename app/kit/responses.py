@@ -1,0 +1,68 @@
+"""Rendering rows as JSON: straight from the database's dictionaries, without validating them again."""
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+import orjson
+from bson import ObjectId
+from starlette.datastructures import URL
+from starlette.responses import Response
+
+from app.kit.etag import etag, is_unchanged
+from app.kit.paging import Page
+from app.kit.resource import Resource
+
+
+def _default(value: object) -> str:
+    if isinstance(value, ObjectId):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+def to_json(value: Any) -> bytes:
+    """UTF-8 JSON; ObjectIds as 24 hex digits, times as RFC 3339 in UTC."""
+    return orjson.dumps(value, default=_default, option=orjson.OPT_UTC_Z)
+
+
+class JSON(Response):
+    """A JSON answer of a value that holds ids and times."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        return to_json(content)
+
+
+def found(
+    resource: Resource, row: Mapping[str, Any], *, if_none_match: str | None = None, fields: tuple[str, ...] = ()
+) -> Response:
+    """200 with the row and its ETag, or 304 when the client has this version."""
+    headers = {"ETag": etag(row["version"])}
+    if is_unchanged(if_none_match, row["version"]):
+        return Response(status_code=304, headers=headers)
+    return JSON(resource.render(row, fields), headers=headers)
+
+
+def created(resource: Resource, row: Mapping[str, Any], location: str, **members: Any) -> Response:
+    """201 with the row, its ETag and its Location; `members`: what is shown this once."""
+    headers = {"Location": location, "ETag": etag(row["version"])}
+    return JSON({**resource.render(row), **members}, status_code=201, headers=headers)
+
+
+def listed(resource: Resource, page: Page, url: URL, fields: tuple[str, ...] = ()) -> Response:
+    """200 with the page's items, the next cursor, the total if it was counted, and `Link: rel="next"`."""
+    body: dict[str, Any] = {"items": [resource.render(row, fields) for row in page.rows], "next": page.next}
+    if page.total is not None:
+        body["total"] = page.total
+    headers = {}
+    if page.next is not None:
+        query = url.include_query_params(after=page.next).query
+        headers["Link"] = f'<{url.path}?{query}>; rel="next"'
+    return JSON(body, headers=headers)
+
+
+def path_of(*segments: object, **query: str) -> str:
+    """The path of a resource in this API."""
+    path = "/api/" + "/".join(str(segment) for segment in segments)
+    return f"{path}?{urlencode(query)}" if query else path

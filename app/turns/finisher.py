@@ -1,0 +1,79 @@
+"""The end of a turn: one transaction over the answer, the turn and the conversation."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from app.conversations.repository import ConversationRepository, MessageRepository
+from app.kit.clock import now
+from app.kit.repository import EVERYTHING, Row
+from app.kit.transactions import Transactions
+from app.turns.model import TurnState
+from app.turns.repository import TurnRepository
+from app.turns.wire import render_turn
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a turn ended, with all the text that was said."""
+
+    state: TurnState
+    text: str
+    finish_reason: str | None = None
+    usage: dict[str, int] | None = None
+    error: dict[str, str] | None = None
+    first_token_at: datetime | None = None
+
+
+class TurnFinisher:
+    def __init__(
+        self,
+        rows: TurnRepository,
+        conversations: ConversationRepository,
+        messages: MessageRepository,
+        transactions: Transactions,
+    ) -> None:
+        self._rows = rows
+        self._conversations = conversations
+        self._messages = messages
+        self._transactions = transactions
+
+    async def finish(self, turn: Row, outcome: Outcome, *, worker: str | None) -> dict[str, Any]:
+        """Store the outcome and let the next turn in; answers the turn as clients see it.
+
+        `worker` must still own the turn; without one the turn's lease must be over. Otherwise nothing is written and
+        the answer is the turn as another process has ended it.
+        """
+        await self._transactions.run(lambda: self._write(turn, outcome, worker))
+        return await self.wire(turn["_id"])
+
+    async def wire(self, turn_id: Any) -> dict[str, Any]:
+        """The turn with its messages, as it is stored."""
+        row = await self._rows.get(EVERYTHING, turn_id)
+        messages = [
+            await self._messages.find(EVERYTHING, {"_id": row[name]})
+            for name in ("user_message_id", "assistant_message_id")
+        ]
+        return render_turn(row, [message for message in messages if message is not None])
+
+    async def _write(self, turn: Row, outcome: Outcome, worker: str | None) -> None:
+        stored = {
+            "state": outcome.state,
+            "usage": outcome.usage,
+            "error": outcome.error,
+            "first_token_at": outcome.first_token_at,
+        }
+        if await self._rows.finish(turn["_id"], stored, worker=worker) is None:
+            return
+        await self._messages.finish(
+            turn["assistant_message_id"],
+            {
+                "content": outcome.text,
+                "status": "complete" if outcome.state == "completed" else outcome.state,
+                "finish_reason": outcome.finish_reason,
+                "usage": outcome.usage,
+                "error": outcome.error,
+                "latency_ms": int((now() - turn["created_at"]).total_seconds() * 1000),
+            },
+        )
+        await self._conversations.release(turn["conversation_id"], turn["_id"], outcome.usage or {})

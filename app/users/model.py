@@ -1,0 +1,47 @@
+"""Users as they are stored, each with a profile."""
+
+from typing import ClassVar, Literal
+
+from pydantic import BaseModel, Field
+from pymongo import ASCENDING, DESCENDING, IndexModel
+
+from app.kit.documents import StoredDocument
+
+Role = Literal["user", "analyst", "admin"]
+ROLES: tuple[Role, ...] = ("user", "analyst", "admin")
+
+
+class Address(BaseModel):
+    street: str | None = None
+    city: str | None = None
+    zipcode: str | None = None
+    country: str | None = None
+
+
+class Profile(BaseModel):
+    bio: str | None = None
+    birth_date: str | None = None
+    age: int | None = None
+    phone: str | None = None
+    locale: str | None = None
+    time_zone: str | None = None
+    addresses: list[Address] = Field(default_factory=list)
+
+
+class User(StoredDocument):
+    email: str
+    name: str
+    role: Role = "user"
+    disabled: bool = False
+    password_hash: str | None = None
+    profile: Profile = Field(default_factory=Profile)
+
+    class Settings:
+        name = "users"
+        indexes: ClassVar = [
+            IndexModel("email", name="email_v1", unique=True),
+            IndexModel([("name", ASCENDING), ("_id", ASCENDING)], name="name_v1"),
+            IndexModel([("role", ASCENDING), ("created_at", DESCENDING), ("_id", DESCENDING)], name="role_v1"),
+            IndexModel([("created_at", DESCENDING), ("_id", DESCENDING)], name="created_v1"),
+            IndexModel([("updated_at", DESCENDING), ("_id", DESCENDING)], name="updated_v1"),
+        ]
