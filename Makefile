@@ -26,7 +26,7 @@ check: $(STAMP) ## Format, lint, types and the layers' contract
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports --no-timing
+	@$(BIN)/lint-imports
 
 format: $(STAMP) ## Rewrite the sources in the project's format
 	@$(BIN)/ruff format .

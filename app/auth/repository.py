@@ -25,7 +25,7 @@ class KeyRepository(Repository[ApiKey]):
         with pymongo.timeout(WRITE_SECONDS):
             await self.collection.update_one({"_id": id}, {"$max": {"last_used_at": at}})
 
-    async def put_bootstrap(self, key: ApiKey) -> None:
+    async def put(self, key: ApiKey) -> None:
         """Store the key unless one of its hash is there."""
         row = key.to_row()
         with pymongo.timeout(WRITE_SECONDS):

@@ -32,7 +32,7 @@ async def edited(
     for attempt in range(1, ATTEMPTS + 1):
         row = await read()
         current = row if member is None else row[member]
-        merged = _validated(schema, merge_patch(_writable(schema, current), dict(patch)))
+        merged = validated(schema, merge_patch(_writable(schema, current), dict(patch)))
         seen = frozenset({row["version"]})
         try:
             return await write(merged, seen if versions is None else versions & seen)
@@ -46,7 +46,8 @@ def _writable(schema: type[BaseModel], row: Mapping[str, Any]) -> dict[str, Any]
     return {name: value for name, value in row.items() if name in schema.model_fields and value is not None}
 
 
-def _validated(schema: type[S], value: Any) -> S:
+def validated(schema: type[S], value: Any) -> S:
+    """`value` as `schema`; raises RequestValidationError as a route's own body would."""
     try:
         return schema.model_validate(value)
     except ValidationError as error:

@@ -16,9 +16,7 @@ def parse_if_match(header: str | None) -> Versions:
     """The versions the client accepts; a weak or foreign tag names none, so that it never matches."""
     if header is None or header.strip() == "*":
         return None
-    return frozenset(
-        int(tag) for weak, tag in _TAG.findall(header) if not weak and re.fullmatch(r"[0-9]{1,18}", tag)
-    )
+    return frozenset(int(tag) for weak, tag in _TAG.findall(header) if not weak and re.fullmatch(r"[0-9]{1,18}", tag))
 
 
 def is_unchanged(header: str | None, version: int) -> bool:

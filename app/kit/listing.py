@@ -85,6 +85,14 @@ def parse_listing(resource: Resource, parameters: Iterable[tuple[str, str]], *, 
     )
 
 
+def parse_boolean(name: str, text: str) -> bool:
+    """A parameter that is 'true' or 'false'; raises Invalid naming it."""
+    try:
+        return _boolean(text)
+    except ValueError as error:
+        raise Invalid.field(f"query.{name}", str(error)) from error
+
+
 _PAGE_ONLY = frozenset({"limit", "after", "fields", "count", "sort"})
 _LIST_PARAMETERS = frozenset({"sort", "q", "match", "case_sensitive"})
 _PAGE_PARAMETERS = _LIST_PARAMETERS | _PAGE_ONLY

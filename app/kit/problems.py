@@ -37,8 +37,8 @@ class Problem(BaseModel):
     fields: list[FieldProblem] | None = Field(None, description="the places at fault")
 
 
-def problem(error: VerbatimError) -> Response:
-    body = {
+def problem_body(error: VerbatimError) -> dict[str, Any]:
+    return {
         "type": f"urn:verbatim:error:{error.code}",
         "title": error.title,
         "status": error.status,
@@ -47,7 +47,20 @@ def problem(error: VerbatimError) -> Response:
         "request_id": request_id(),
         **error.members,
     }
-    return Response(to_json(body), error.status, headers=error.headers, media_type=PROBLEM_JSON)
+
+
+def problem(error: VerbatimError) -> Response:
+    return Response(to_json(problem_body(error)), error.status, headers=error.headers, media_type=PROBLEM_JSON)
+
+
+def as_verbatim_error(error: Exception, *, is_write: bool) -> VerbatimError | None:
+    """Any expected exception as one of ours; None when it is a fault of the program."""
+    if isinstance(error, VerbatimError):
+        return error
+    if isinstance(error, RequestValidationError):
+        fields = [_field_error(each) for each in error.errors()]
+        return Invalid("; ".join(f"{each.field}: {each.message}" for each in fields), fields=fields)
+    return translate(error, is_write=is_write)
 
 
 def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -71,22 +84,18 @@ _DESCRIPTIONS: Mapping[int, str] = {
 
 
 def install_problem_handlers(app: FastAPI) -> None:
-    app.add_exception_handler(VerbatimError, _on_verbatim_error)
-    app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
-    for kind in (PyMongoError, *UNSTORABLE):
-        app.add_exception_handler(kind, _on_database_error)
+    for kind in (VerbatimError, RequestValidationError, PyMongoError, *UNSTORABLE):
+        app.add_exception_handler(kind, _on_error)
 
 
-async def _on_verbatim_error(_: Request, error: Exception) -> Response:
-    assert isinstance(error, VerbatimError)  # noqa: S101 Starlette's signature is wider than its promise
-    return problem(error)
-
-
-async def _on_validation_error(_: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)  # noqa: S101
-    fields = [_field_error(each) for each in error.errors()]
-    return problem(Invalid("; ".join(f"{each.field}: {each.message}" for each in fields), fields=fields))
+async def _on_error(request: Request, error: Exception) -> Response:
+    known = as_verbatim_error(error, is_write=request.method not in {"GET", "HEAD"})
+    if known is None:
+        raise error
+    if not isinstance(error, VerbatimError | RequestValidationError):
+        logger.warning("database_error", code=known.code, error=type(error).__name__, reason=str(error)[:500])
+    return problem(known)
 
 
 def _field_error(error: Mapping[str, Any]) -> FieldError:
@@ -122,11 +131,3 @@ _HTTP_CODES: Mapping[int, tuple[str, str]] = {
 async def _on_http_exception(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101
     return problem(_HTTPError(error))
-
-
-async def _on_database_error(request: Request, error: Exception) -> Response:
-    translated = translate(error, is_write=request.method not in {"GET", "HEAD"})
-    if translated is None:
-        raise error
-    logger.warning("database_error", code=translated.code, error=type(error).__name__, reason=str(error)[:500])
-    return problem(translated)

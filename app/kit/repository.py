@@ -65,9 +65,7 @@ class Repository(Generic[D]):
         """The first row of the condition, with its version whatever the fields."""
         projection = self.resource.project(fields) if fields else self.resource.projection
         with pymongo.timeout(READ_SECONDS):
-            return await self.collection.find_one(
-                scope.where(condition), projection, session=current_session()
-            )
+            return await self.collection.find_one(scope.where(condition), projection, session=current_session())
 
     async def page(self, scope: Scope, listing: Listing, condition: Mapping[str, Any] | None = None) -> Page:
         """One page of the listing; raises InvalidCursor. `condition`: what the route itself adds to the filter."""
@@ -111,9 +109,7 @@ class Repository(Generic[D]):
             await self.collection.insert_one(row, session=current_session())
         return row
 
-    async def update(
-        self, scope: Scope, id: ObjectId, change: Mapping[str, Any], *, versions: Versions = None
-    ) -> Row:
+    async def update(self, scope: Scope, id: ObjectId, change: Mapping[str, Any], *, versions: Versions = None) -> Row:
         """Apply a Mongo update, count the version up, answer the new row. Raises NotFound or PreconditionFailed."""
         condition = scope.where({"_id": id, **self.resource.live_filter}, _of_version(versions))
         stamped = {

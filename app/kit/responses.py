@@ -34,14 +34,17 @@ class JSON(Response):
         return to_json(content)
 
 
-def found(
-    resource: Resource, row: Mapping[str, Any], *, if_none_match: str | None = None, fields: tuple[str, ...] = ()
-) -> Response:
+def found(resource: Resource, row: Mapping[str, Any], *, if_none_match: str | None = None) -> Response:
     """200 with the row and its ETag, or 304 when the client has this version."""
-    headers = {"ETag": etag(row["version"])}
-    if is_unchanged(if_none_match, row["version"]):
+    return versioned(resource.render(row), row["version"], if_none_match)
+
+
+def versioned(value: Any, version: int, if_none_match: str | None = None) -> Response:
+    """200 with a value that changes with `version`, or 304."""
+    headers = {"ETag": etag(version)}
+    if is_unchanged(if_none_match, version):
         return Response(status_code=304, headers=headers)
-    return JSON(resource.render(row, fields), headers=headers)
+    return JSON(value, headers=headers)
 
 
 def created(resource: Resource, row: Mapping[str, Any], location: str, **members: Any) -> Response:

@@ -1,13 +1,20 @@
-"""Routes whose bodies are read as strict JSON."""
+"""Routes that read strictly: JSON that can be stored, parameters that are declared."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 from fastapi import APIRouter, Request
+from fastapi.dependencies.models import Dependant
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from pydantic import BaseModel
 from starlette.responses import Response
 
 from app.kit import strict_json
+from app.kit.errors import FieldError, Invalid
+from app.kit.schemas import as_optional_document
+
+_JSON_TYPES = ("application/json", "application/merge-patch+json")
 
 
 class StrictRequest(Request):
@@ -20,15 +27,52 @@ class StrictRequest(Request):
 
 
 class StrictRoute(APIRoute):
+    """A route that refuses query parameters it does not declare."""
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
+        declared = frozenset(self._declared())
 
         async def strict(request: Request) -> Response:
+            unknown = [name for name in request.query_params if name not in declared]
+            if unknown:
+                fields = [FieldError(f"query.{name}", "is not a parameter here") for name in unknown]
+                raise Invalid("; ".join(f"{each.field}: {each.message}" for each in fields), fields=fields)
             return await handle(StrictRequest(request.scope, request.receive))
 
         return strict
+
+    def _declared(self) -> Iterator[str]:
+        yield from _query_names(self.dependant)
+        yield from (each["name"] for each in (self.openapi_extra or {}).get("parameters", ()))
+
+
+def _query_names(dependant: Dependant) -> Iterator[str]:
+    yield from (field.alias for field in dependant.query_params)
+    for each in dependant.dependencies:
+        yield from _query_names(each)
 
 
 def router(prefix: str, tag: str, **options: Any) -> APIRouter:
     """A router of our REST face."""
     return APIRouter(prefix=prefix, tags=[tag], route_class=StrictRoute, **options)
+
+
+def merge_patch_body(schema: type[BaseModel]) -> dict[str, Any]:
+    """`openapi_extra` of a route that takes a JSON Merge Patch of what `schema` describes."""
+    content = {"schema": as_optional_document(schema)}
+    return {"requestBody": {"required": True, "content": dict.fromkeys(_JSON_TYPES, content)}}
+
+
+async def read_merge_patch(request: Request) -> dict[str, Any]:
+    """The patch in the body; raises RequestValidationError unless it is a JSON object."""
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() not in _JSON_TYPES:
+        raise Invalid.field("header.Content-Type", f"is one of {', '.join(_JSON_TYPES)}")
+    try:
+        patch = await request.json()
+    except strict_json.InvalidJSON as error:
+        details = {"type": "json_invalid", "loc": ("body",), "msg": error.msg, "ctx": {"error": error.msg}}
+        raise RequestValidationError([details]) from error
+    if not isinstance(patch, dict):
+        raise Invalid.field("body", "a merge patch is a JSON object")
+    return patch

@@ -4,11 +4,13 @@ Three schemas a resource: Create and Update forbid unknown fields; Read describe
 """
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Generic, TypeVar
 
 from bson import ObjectId
 from email_validator import EmailNotValidError, validate_email
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints
+
+T = TypeVar("T", bound=BaseModel)
 
 INT64_MAX = 2**63 - 1
 
@@ -98,3 +100,11 @@ def as_optional_document(model: type[BaseModel]) -> dict[str, Any]:
     schema.pop("$defs", None)
     schema["title"] = f"{model.__name__}Patch"
     return schema
+
+
+class Page(Output, Generic[T]):
+    """A page of a list."""
+
+    items: list[T]
+    next: str | None = Field(description="`after` of the next page; null at the end")
+    total: int | None = Field(default=None, description="with count=exact or count=estimate")

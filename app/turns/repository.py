@@ -58,7 +58,10 @@ class TurnRepository(Repository[Turn]):
         """Put the outcome on a running turn: its worker's, or (without one) a turn whose lease is over."""
         owner = _OVER if worker is None else {"lease.worker": worker}
         instant = now()
-        change = {"$set": {**outcome, "lease": None, "updated_at": instant, "finished_at": instant}, "$inc": {"version": 1}}
+        change = {
+            "$set": {**outcome, "lease": None, "updated_at": instant, "finished_at": instant},
+            "$inc": {"version": 1},
+        }
         with pymongo.timeout(WRITE_SECONDS):
             return await self.collection.find_one_and_update(
                 {"_id": id, "state": "running", **owner},

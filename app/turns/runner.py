@@ -158,7 +158,11 @@ async def _listen(
 def _completed(answer: _Answer) -> Outcome:
     finish = answer.finish or Finish("stop")
     return Outcome(
-        "completed", answer.text, finish_reason=finish.reason, usage=_usage(finish.usage), first_token_at=answer.first_token_at
+        "completed",
+        answer.text,
+        finish_reason=finish.reason,
+        usage=_usage(finish.usage),
+        first_token_at=answer.first_token_at,
     )
 
 

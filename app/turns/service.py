@@ -172,20 +172,24 @@ class TurnService:
         if log is None and wire["state"] not in TERMINAL_STATES:
             path = f"/api/turns/{row['_id']}"
             raise TurnInProgress(
-                "The turn of this key runs in another process.", headers={"Location": path}, turn=path, turn_id=row["_id"]
+                "The turn of this key runs in another process.",
+                headers={"Location": path},
+                turn=path,
+                turn_id=row["_id"],
             )
         return Begun(wire, log, is_replay=True)
 
-    async def _request(
-        self, conversation: Row, before_seq: int, model: str, sampling: Sampling
-    ) -> CompletionRequest:
+    async def _request(self, conversation: Row, before_seq: int, model: str, sampling: Sampling) -> CompletionRequest:
         newest_first: list[ChatMessage] = []
         characters = 0
         async for row in self._conversations.messages.history(conversation["_id"], before_seq=before_seq):
             newest_first.append(ChatMessage(row["role"], row["content"]))
             characters += len(row["content"])
             # A token is at most about four characters, so what lies behind this cannot fit the budget.
-            if len(newest_first) > self._limits.history_max_messages or characters > 4 * self._limits.history_max_tokens:
+            if (
+                len(newest_first) > self._limits.history_max_messages
+                or characters > 4 * self._limits.history_max_tokens
+            ):
                 break
         messages = fit_history(
             newest_first[::-1],

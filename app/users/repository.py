@@ -26,6 +26,10 @@ class UserRepository(Repository[User]):
             row = await self.collection.find_one({"_id": id}, {"password_hash": 1}, session=current_session())
         return row and row.get("password_hash")
 
+    async def has_admin(self) -> bool:
+        with pymongo.timeout(READ_SECONDS):
+            return await self.collection.find_one({"role": "admin"}, {"_id": 1}) is not None
+
     async def count_enabled_admins(self, *, besides: ObjectId) -> int:
         """Admins who can still get in, without one of them; two are never more than needed to know."""
         condition = {"role": "admin", "disabled": False, "_id": {"$ne": besides}}

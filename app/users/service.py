@@ -73,6 +73,11 @@ class UserService:
             member="profile",
         )
 
+    async def check_removable(self, row: Row) -> None:
+        """Raises Conflict when this is the last admin."""
+        if _is_enabled_admin(row):
+            await self._keep_an_admin(row["_id"])
+
     async def delete(self, scope: Scope, id: ObjectId, versions: Versions) -> None:
         """Remove the user alone; what was theirs is the caller's to decide. Raises Conflict for the last admin."""
 

@@ -113,6 +113,16 @@ async def test_an_error_of_the_source_ends_the_stream_with_it(name: str) -> None
     assert source.is_closed
 
 
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("row", [("a",), ("a", "b", "c")])
+async def test_a_row_that_does_not_fit_the_headings_is_an_error(name: str, row: Row) -> None:
+    async def batches() -> AsyncIterator[Sequence[Row]]:
+        yield [row]
+
+    with pytest.raises(ValueError, match=r"2 headings|zip\(\) argument"):
+        await collect(FORMATS[name].stream(HEADINGS, batches(), {}, ExportOptions()), [])
+
+
 async def test_an_error_of_the_source_comes_before_any_byte_of_a_workbook(temporary: Path) -> None:
     source = Source(limit=3, error=ConnectionError("the primary is gone"))
     with pytest.raises(ConnectionError, match="the primary is gone"):

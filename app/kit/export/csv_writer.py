@@ -32,8 +32,9 @@ def stream(
     """The file in pieces of about 1 MiB; the header comes before the first batch is asked for."""
     require_unique("the labels", (each.label for each in headings))
     encoders = _RAW if options.raw else _GUARDED
-    head = b"".join(_pieces(encoders, [[each.label for each in headings]]))
-    return encoded(batches, partial(_pieces, encoders), head if options.raw else BOM_UTF8 + head)
+    pieces = partial(_pieces, encoders, len(headings))
+    head = b"".join(pieces([[each.label for each in headings]]))
+    return encoded(batches, pieces, head if options.raw else BOM_UTF8 + head)
 
 
 def guarded(text: str) -> str:
@@ -63,11 +64,13 @@ _RAW = _encoders(str)
 _GUARDED = _encoders(guarded)
 
 
-def _pieces(encoders: Encoders, rows: Sequence[Row]) -> Iterator[bytes]:
+def _pieces(encoders: Encoders, width: int, rows: Sequence[Row]) -> Iterator[bytes]:
     """The rows encoded, in pieces that end with the row that fills them."""
     buffer = StringIO(newline="")
     writer = csv.writer(buffer)
     for row in rows:
+        if len(row) != width:
+            raise ValueError(f"a row has {len(row)} values for {width} headings")
         writer.writerow([encoders[type(value)](value) for value in row])
         if buffer.tell() >= PIECE_CHARACTERS:
             yield buffer.getvalue().encode()

@@ -73,8 +73,8 @@ async def _chunks(
         await in_thread(export.close)
 
 
-class _Abandoned(Exception):  # noqa: N818 - it ends a thread whose result nobody waits for, and is never seen
-    pass
+class _Abandoned(Exception):
+    """Ends the thread of an export that was cancelled; nobody waits for it, so it is never seen."""
 
 
 class _Export:

@@ -1,0 +1,54 @@
+"""/api/messages: messages across conversations."""
+
+from fastapi import Request
+from starlette.responses import Response
+
+from app.api.deps import Exporter, IdPath, IfMatch, IfNoneMatch, MergePatch, Reader, ServicesDep, Writer
+from app.api.exporting import export_documentation, send_export
+from app.conversations.resource import MESSAGES
+from app.conversations.schemas import MessageRead, MessageUpdate
+from app.kit.listing import parse_listing
+from app.kit.parameters import list_parameters
+from app.kit.problems import problem_responses
+from app.kit.responses import found, listed
+from app.kit.routing import merge_patch_body, router
+from app.kit.schemas import Page
+
+routes = router("/messages", "messages", responses=problem_responses(401, 403, 422, 503))
+
+
+@routes.get("", response_model=Page[MessageRead], openapi_extra=list_parameters(MESSAGES))
+async def list_messages(request: Request, principal: Reader, services: ServicesDep) -> Response:
+    """Messages of all conversations you may see: search them with `q`."""
+    listing = parse_listing(MESSAGES, request.query_params.multi_items())
+    page = await services.conversations.messages.page(principal.scope(MESSAGES), listing)
+    return listed(MESSAGES, page, request.url, listing.fields)
+
+
+@routes.get("/export", **export_documentation(MESSAGES))
+async def export_messages(request: Request, principal: Exporter, services: ServicesDep) -> Response:
+    """The list as a file."""
+    return await send_export(request, services.conversations.messages, principal.scope(MESSAGES), MESSAGES)
+
+
+@routes.get("/{id}", response_model=MessageRead, responses=problem_responses(404))
+async def read_message(
+    id: IdPath, principal: Reader, services: ServicesDep, if_none_match: IfNoneMatch = None
+) -> Response:
+    """One message."""
+    row = await services.conversations.messages.get(principal.scope(MESSAGES), id)
+    return found(MESSAGES, row, if_none_match=if_none_match)
+
+
+@routes.patch(
+    "/{id}",
+    response_model=MessageRead,
+    responses=problem_responses(404, 412),
+    openapi_extra=merge_patch_body(MessageUpdate),
+)
+async def patch_message(
+    id: IdPath, patch: MergePatch, principal: Writer, services: ServicesDep, versions: IfMatch
+) -> Response:
+    """Give feedback or metadata (JSON Merge Patch); `{"feedback": null}` takes it back."""
+    row = await services.conversations.patch_message(principal.scope(MESSAGES), id, patch, versions)
+    return found(MESSAGES, row)

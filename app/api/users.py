@@ -1,0 +1,163 @@
+"""/api/users: people and their profiles."""
+
+from typing import Annotated, Literal
+
+from fastapi import Query, Request
+from starlette.responses import Response
+
+from app.api.bulk import BulkRequest, BulkResponse, BulkWriter
+from app.api.deps import Admin, Exporter, IdPath, IfMatch, IfNoneMatch, MergePatch, OnceDep, Reader, ServicesDep, Writer
+from app.api.exporting import export_documentation, send_export
+from app.kit.editing import validated
+from app.kit.listing import parse_listing
+from app.kit.parameters import list_parameters
+from app.kit.problems import problem_responses
+from app.kit.repository import Row
+from app.kit.responses import created, found, listed, path_of, versioned
+from app.kit.routing import merge_patch_body, router
+from app.kit.schemas import Page
+from app.users.resource import USERS
+from app.users.schemas import MeUpdate, ProfileInput, ProfileRead, UserCreate, UserRead, UserUpdate
+
+routes = router("/users", "users", responses=problem_responses(401, 403, 422, 503))
+_ONE = problem_responses(404)
+_CHANGED = problem_responses(404, 409, 412)
+
+
+@routes.post("", status_code=201, response_model=UserRead, responses=problem_responses(409))
+async def create_user(new: UserCreate, _: Admin, once: OnceDep, services: ServicesDep) -> Response:
+    """Add a user (admins)."""
+
+    async def create() -> Response:
+        row = await services.users.create(new)
+        return created(USERS, row, path_of("users", row["_id"]))
+
+    return await once.run(create)
+
+
+@routes.get("", response_model=Page[UserRead], openapi_extra=list_parameters(USERS))
+async def list_users(request: Request, principal: Reader, services: ServicesDep) -> Response:
+    """Users you may see: all for admins and analysts, yourself otherwise."""
+    listing = parse_listing(USERS, request.query_params.multi_items())
+    page = await services.users.rows.page(principal.scope(USERS), listing)
+    return listed(USERS, page, request.url, listing.fields)
+
+
+@routes.get("/export", **export_documentation(USERS))
+async def export_users(request: Request, principal: Exporter, services: ServicesDep) -> Response:
+    """The list as a file."""
+    return await send_export(request, services.users.rows, principal.scope(USERS), USERS)
+
+
+@routes.post("/bulk", response_model=BulkResponse)
+async def write_users(bulk: BulkRequest, principal: Admin, once: OnceDep, services: ServicesDep) -> Response:
+    """Up to 1000 operations, each with its own result (admins)."""
+    scope = principal.scope(USERS)
+    writer = BulkWriter(
+        lambda body: services.users.create(validated(UserCreate, body)),
+        lambda id, body, versions: services.users.patch(scope, id, body, versions, UserUpdate),
+        lambda id, versions: services.delete_user(scope, id, None, versions),
+    )
+    try:
+        return await writer.run(bulk, once)
+    finally:
+        services.keys.forget()
+
+
+@routes.get("/me", response_model=UserRead)
+async def read_me(principal: Reader, services: ServicesDep, if_none_match: IfNoneMatch = None) -> Response:
+    """Yourself."""
+    row = await services.users.rows.get(principal.scope(USERS), principal.user_id)
+    return found(USERS, row, if_none_match=if_none_match)
+
+
+@routes.put("/me", response_model=UserRead, responses=_CHANGED)
+async def replace_me(update: MeUpdate, principal: Writer, services: ServicesDep, versions: IfMatch) -> Response:
+    """Replace what you may change about yourself."""
+    row = await services.users.replace(principal.scope(USERS), principal.user_id, update, versions)
+    return found(USERS, row)
+
+
+@routes.patch("/me", response_model=UserRead, responses=_CHANGED, openapi_extra=merge_patch_body(MeUpdate))
+async def patch_me(patch: MergePatch, principal: Writer, services: ServicesDep, versions: IfMatch) -> Response:
+    """Change some of it (JSON Merge Patch)."""
+    row = await services.users.patch(principal.scope(USERS), principal.user_id, patch, versions, MeUpdate)
+    return found(USERS, row)
+
+
+@routes.get("/{id}", response_model=UserRead, responses=_ONE)
+async def read_user(
+    id: IdPath, principal: Reader, services: ServicesDep, if_none_match: IfNoneMatch = None
+) -> Response:
+    """One user."""
+    row = await services.users.rows.get(principal.scope(USERS), id)
+    return found(USERS, row, if_none_match=if_none_match)
+
+
+@routes.put("/{id}", response_model=UserRead, responses=_CHANGED)
+async def replace_user(
+    id: IdPath, update: UserUpdate, principal: Admin, services: ServicesDep, versions: IfMatch
+) -> Response:
+    """Replace a user (admins); a password that is left out stays."""
+    row = await services.users.replace(principal.scope(USERS), id, update, versions)
+    services.keys.forget()
+    return found(USERS, row)
+
+
+@routes.patch("/{id}", response_model=UserRead, responses=_CHANGED, openapi_extra=merge_patch_body(UserUpdate))
+async def patch_user(
+    id: IdPath, patch: MergePatch, principal: Admin, services: ServicesDep, versions: IfMatch
+) -> Response:
+    """Change some of a user (admins; JSON Merge Patch)."""
+    row = await services.users.patch(principal.scope(USERS), id, patch, versions, UserUpdate)
+    services.keys.forget()
+    return found(USERS, row)
+
+
+@routes.delete("/{id}", status_code=204, responses=_CHANGED)
+async def delete_user(
+    id: IdPath,
+    principal: Admin,
+    services: ServicesDep,
+    versions: IfMatch,
+    conversations: Annotated[
+        Literal["delete", "keep"] | None,
+        Query(description="What becomes of their conversations; needed when there are any"),
+    ] = None,
+) -> Response:
+    """Remove a user (admins)."""
+    await services.delete_user(principal.scope(USERS), id, conversations, versions)
+    return Response(status_code=204)
+
+
+@routes.get("/{id}/profile", response_model=ProfileRead, responses=_ONE)
+async def read_profile(
+    id: IdPath, principal: Reader, services: ServicesDep, if_none_match: IfNoneMatch = None
+) -> Response:
+    """A user's profile."""
+    row = await services.users.rows.get(principal.scope(USERS), id)
+    return _profile(row, if_none_match)
+
+
+@routes.put("/{id}/profile", response_model=ProfileRead, responses=_CHANGED)
+async def replace_profile(
+    id: IdPath, profile: ProfileInput, principal: Writer, services: ServicesDep, versions: IfMatch
+) -> Response:
+    """Replace a profile."""
+    row = await services.users.replace_profile(principal.scope(USERS), id, profile, versions)
+    return _profile(row)
+
+
+@routes.patch(
+    "/{id}/profile", response_model=ProfileRead, responses=_CHANGED, openapi_extra=merge_patch_body(ProfileInput)
+)
+async def patch_profile(
+    id: IdPath, patch: MergePatch, principal: Writer, services: ServicesDep, versions: IfMatch
+) -> Response:
+    """Change some of a profile (JSON Merge Patch)."""
+    row = await services.users.patch_profile(principal.scope(USERS), id, patch, versions)
+    return _profile(row)
+
+
+def _profile(row: Row, if_none_match: str | None = None) -> Response:
+    return versioned(row["profile"], row["version"], if_none_match)

@@ -1,0 +1,133 @@
+"""Opening the database: the client with its concerns and deadlines, the models with their indexes, the secrets."""
+
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import pymongo
+from beanie import Document, init_beanie
+from pymongo import AsyncMongoClient
+from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.errors import ConfigurationError, DuplicateKeyError, InvalidURI, OperationFailure, PyMongoError
+
+from app.auth.model import ApiKey
+from app.config import Settings
+from app.conversations.model import Conversation, Message
+from app.kit.deadlines import READ_SECONDS, WRITE_SECONDS
+from app.kit.idempotency import IdempotencyRecord
+from app.kit.paging import Cursors
+from app.kit.transactions import Transactions
+from app.mongod import EmbeddedMongod, find_mongod
+from app.turns.model import Turn, TurnEvents
+from app.users.model import User
+
+DOCUMENTS: list[type[Document]] = [User, ApiKey, Conversation, Message, Turn, TurnEvents, IdempotencyRecord]
+
+CLIENT_OPTIONS: dict[str, Any] = {
+    "appname": "verbatim",
+    "tz_aware": True,
+    "w": "majority",
+    "retryWrites": True,
+    "retryReads": True,
+    "readPreference": "primary",
+    # A hung primary is noticed by these two (26.8 s without them, 4.4 s with them, measured).
+    "connectTimeoutMS": 2000,
+    "heartbeatFrequencyMS": 1000,
+    "serverSelectionTimeoutMS": 15_000,
+    "maxPoolSize": 50,
+    "waitQueueTimeoutMS": 10_000,
+}
+
+
+class DatabaseUnavailable(Exception):
+    """The database cannot be used; the message says what to do about it."""
+
+
+@dataclass(frozen=True)
+class Database:
+    """An open database and what every service needs of it."""
+
+    client: AsyncMongoClient[dict[str, Any]]
+    name: str
+    cursors: Cursors
+    transactions: Transactions
+
+    async def ping(self) -> None:
+        """Raises PyMongoError unless a primary answers."""
+        with pymongo.timeout(2):
+            await self.client[self.name].command("ping")
+
+
+@asynccontextmanager
+async def open_database(settings: Settings) -> AsyncIterator[Database]:
+    """The database of `VERBATIM_MONGO_URI`, or the embedded one of the data folder.
+
+    Raises DatabaseUnavailable and MongodUnavailable, each with one sentence.
+    """
+    async with AsyncExitStack() as stack:
+        if settings.mongo_uri is not None:
+            uri = settings.mongo_uri.get_secret_value()
+        else:
+            uri = await stack.enter_async_context(EmbeddedMongod(settings.data, find_mongod(settings.mongod)))
+        client = _client(uri)
+        stack.push_async_callback(client.close)
+        await check_topology(client)
+        yield await prepare(client, settings.database)
+
+
+async def prepare(client: AsyncMongoClient[dict[str, Any]], name: str) -> Database:
+    """Bind the documents to the database, create what indexes are missing, and read its secret."""
+    database = client[name]
+    try:
+        await init_beanie(database=database, document_models=DOCUMENTS)
+    except OperationFailure as error:
+        sentence = _INDEX_FAULTS.get(error.code or 0)
+        if sentence is None:
+            raise
+        raise DatabaseUnavailable(f"{sentence} MongoDB says: {error}") from error
+    return Database(client, name, Cursors(await _secret(database)), Transactions(client))
+
+
+_INDEX_FAULTS = {
+    85: "An index exists under another name; drop it and start again.",
+    86: "An index exists under the same name with other keys; drop it and start again.",
+    11000: "A unique index cannot be built because there are duplicates; remove them and start again.",
+}
+
+
+def _client(uri: str) -> AsyncMongoClient[dict[str, Any]]:
+    try:
+        return AsyncMongoClient(uri, **CLIENT_OPTIONS)
+    except (InvalidURI, ConfigurationError, ValueError) as error:
+        raise DatabaseUnavailable(f"VERBATIM_MONGO_URI cannot be used: {error}") from error
+
+
+async def check_topology(client: AsyncMongoClient[dict[str, Any]]) -> dict[str, Any]:
+    """The server's hello; raises DatabaseUnavailable when it cannot be reached or has no transactions."""
+    try:
+        hello: dict[str, Any] = await client.admin.command("hello")
+    except PyMongoError as error:
+        raise DatabaseUnavailable(
+            f"MongoDB cannot be reached; check VERBATIM_MONGO_URI and that it runs. {error}"
+        ) from error
+    if "setName" not in hello and hello.get("msg") != "isdbgrid":
+        raise DatabaseUnavailable(
+            "This MongoDB is a standalone server, but Verbatim needs a replica set (one member is enough): start mongod "
+            "with --replSet rs0 and run once: mongosh --eval 'rs.initiate()'"
+        )
+    return hello
+
+
+async def _secret(database: AsyncDatabase[dict[str, Any]]) -> bytes:
+    """The deployment's secret, made by whichever process comes first."""
+    collection = database["deployment"]
+    condition = {"_id": "secret"}
+    with suppress(DuplicateKeyError), pymongo.timeout(WRITE_SECONDS):  # another process may have just made it
+        await collection.update_one(condition, {"$setOnInsert": {"value": secrets.token_bytes(32)}}, upsert=True)
+    with pymongo.timeout(READ_SECONDS):
+        row = await collection.find_one(condition)
+    if row is None:
+        raise DatabaseUnavailable("The deployment's secret was removed while the server started; start it again.")
+    return bytes(row["value"])

@@ -1,0 +1,146 @@
+"""Imports: conversations from files, each stored whole or not at all, and never twice."""
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+from bson import ObjectId
+from pymongo.errors import DuplicateKeyError
+
+from app.conversations.model import Conversation, Message
+from app.conversations.repository import ConversationRepository, MessageRepository
+from app.imports.readers import Source, open_source
+from app.imports.records import BadRecord, ImportedConversation, Record
+from app.kit.clock import now
+from app.kit.transactions import Transactions
+
+BATCH_CONVERSATIONS = 200
+BATCH_BYTES = 4 * 1024 * 1024
+
+
+@dataclass
+class ImportReport:
+    """What an import did so far."""
+
+    added: int = 0
+    messages: int = 0
+    present: int = 0
+    """Conversations that were there already, by their source id."""
+    bad: list[BadRecord] = field(default_factory=list)
+    bad_count: int = 0
+    bytes_read: int = 0
+    size_bytes: int = 0
+
+
+BAD_KEPT = 1000
+"""Bad records beyond this are counted but not kept."""
+
+Progress = Callable[[ImportReport], None]
+
+
+class ImportService:
+    def __init__(
+        self, conversations: ConversationRepository, messages: MessageRepository, transactions: Transactions
+    ) -> None:
+        self._conversations = conversations
+        self._messages = messages
+        self._transactions = transactions
+
+    async def run(self, path: Path, owner_id: ObjectId, progress: Progress = lambda _: None) -> ImportReport:
+        """Import the file for one owner; raises UnreadableSource when it cannot be read at all.
+
+        It may be interrupted at any point and run again: what is there already is left alone.
+        """
+        source = await asyncio.to_thread(open_source, path)
+        report = ImportReport(size_bytes=source.size_bytes)
+        records = iter(source)
+        while batch := await asyncio.to_thread(_take, records):
+            await self._store(source, owner_id, batch, report)
+            report.bytes_read = source.bytes_read
+            progress(report)
+        return report
+
+    async def _store(self, source: Source, owner_id: ObjectId, batch: list[Record], report: ImportReport) -> None:
+        for record in batch:
+            if isinstance(record, BadRecord):
+                report.bad_count += 1
+                if len(report.bad) < BAD_KEPT:
+                    report.bad.append(record)
+        wanted: dict[str, ImportedConversation] = {}
+        for record in batch:
+            if isinstance(record, ImportedConversation):
+                wanted.setdefault(f"{source.format}:{record.source_id}", record)
+        total = sum(isinstance(record, ImportedConversation) for record in batch)
+        added = await self._add(owner_id, wanted)
+        report.added += len(added)
+        report.present += total - len(added)
+        report.messages += sum(len(conversation.messages) for conversation in added)
+
+    async def _add(self, owner_id: ObjectId, wanted: dict[str, ImportedConversation]) -> Sequence[ImportedConversation]:
+        """Store those of `wanted` that this owner does not have, in one transaction; answers them."""
+
+        async def write() -> list[ImportedConversation]:
+            known = await self._conversations.known_sources(owner_id, wanted)
+            new = {id: record for id, record in wanted.items() if id not in known}
+            documents = [_documents(owner_id, source_id, record) for source_id, record in new.items()]
+            if documents:
+                await self._conversations.insert_many([conversation for conversation, _ in documents])
+                messages = [message for _, each in documents for message in each]
+                if messages:
+                    await self._messages.insert_many(messages)
+            return list(new.values())
+
+        if not wanted:
+            return []
+        try:
+            return await self._transactions.run(write)
+        except DuplicateKeyError:
+            # Another import of the same file was faster by a moment: what it has stored is known now.
+            return await self._transactions.run(write)
+
+
+def _take(records: Iterator[Record]) -> list[Record]:
+    """The next batch: bounded in number and, so that a transaction stays small, in size."""
+    batch: list[Record] = []
+    size = 0
+    for record in islice(records, BATCH_CONVERSATIONS):
+        batch.append(record)
+        if isinstance(record, ImportedConversation):
+            size += sum(len(message.content) for message in record.messages)
+        if size > BATCH_BYTES:
+            break
+    return batch
+
+
+def _documents(owner_id: ObjectId, source_id: str, record: ImportedConversation) -> tuple[Conversation, list[Message]]:
+    instant = now()
+    created_at = record.created_at or instant
+    last_message_at = max((message.created_at or created_at for message in record.messages), default=None)
+    conversation = Conversation(
+        owner_id=owner_id,
+        title=record.title,
+        tags=list(dict.fromkeys(tag.strip() for tag in record.tags)),
+        last_seq=len(record.messages),
+        message_count=len(record.messages),
+        last_message_at=last_message_at,
+        source_id=source_id,
+        created_at=created_at,
+        updated_at=instant,
+    )
+    messages = [
+        Message(
+            conversation_id=conversation.id,
+            owner_id=owner_id,
+            seq=seq,
+            role=message.role,
+            content=message.content,
+            model=message.model,
+            metadata=message.metadata,
+            created_at=message.created_at or created_at,
+            updated_at=instant,
+        )
+        for seq, message in enumerate(record.messages, start=1)
+    ]
+    return conversation, messages

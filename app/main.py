@@ -1,0 +1,100 @@
+"""The application: its lifespan, middleware and error handlers, and the faces it mounts."""
+
+import signal
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+
+from app import __version__
+from app.api import conversations, health, keys, messages, turns, users
+from app.bootstrap import ensure_admin
+from app.config import Settings
+from app.kit.logs import configure_logs
+from app.kit.middleware import RequestContext
+from app.kit.problems import Problem, install_problem_handlers
+from app.kit.streaming import Drain
+from app.services import Services, open_services
+
+RESOURCES = (users, conversations, messages, turns, keys)
+Ready = Callable[[Services, str | None], None]
+
+
+def create_app(settings: Settings | None = None, *, on_ready: Ready | None = None) -> FastAPI:
+    """The ASGI application. `on_ready` is told the services and, at the very first start, the first admin's key."""
+    settings = settings or Settings()
+    configure_logs(settings.log_level, settings.log_format)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with open_services(settings) as services:
+            app.state.services = services
+            app.state.drain = Drain()
+            _drain_on_signals(app.state.drain)
+            first_key = await ensure_admin(services)
+            services.turns.runner.open()
+            if on_ready is not None:
+                on_ready(services, first_key)
+            yield
+
+    return build_app(settings, lifespan)
+
+
+def build_app(settings: Settings, lifespan: Any) -> FastAPI:
+    """The routes around any lifespan that sets `state.services` and `state.drain`."""
+    app = FastAPI(
+        title="Verbatim",
+        summary="People and their conversations with language models, word for word.",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url="/docs" if settings.docs else None,
+        redoc_url=None,
+        openapi_url="/openapi.json" if settings.docs else None,
+        max_body_size=settings.max_body_bytes,
+        redirect_slashes=False,
+    )
+    install_problem_handlers(app)
+    app.add_middleware(RequestContext)
+    app.include_router(health.routes)
+    for module in RESOURCES:
+        app.include_router(module.routes, prefix="/api")
+    _declare_problems(app)
+    return app
+
+
+def _declare_problems(app: FastAPI) -> None:
+    """Put the problem document into OpenAPI in the place of FastAPI's own validation error."""
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schema = generate()
+            schemas = schema.setdefault("components", {}).setdefault("schemas", {})
+            schemas.update(Problem.model_json_schema(ref_template="#/components/schemas/{model}").pop("$defs"))
+            schemas["Problem"] = {
+                name: value
+                for name, value in Problem.model_json_schema(ref_template="#/components/schemas/{model}").items()
+                if name != "$defs"
+            }
+            for unused in ("HTTPValidationError", "ValidationError"):
+                schemas.pop(unused, None)
+        return app.openapi_schema or {}
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _drain_on_signals(drain: Drain) -> None:
+    """Tell open streams to end when the server is told to stop; the server's own handler still runs."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for number in (signal.SIGTERM, signal.SIGINT):
+        previous = signal.getsignal(number)
+
+        def handle(signum: int, frame: Any, previous: Any = previous) -> None:
+            drain.start()
+            if callable(previous):
+                previous(signum, frame)
+
+        signal.signal(number, handle)

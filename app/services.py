@@ -1,0 +1,112 @@
+"""All services over one open database: what the API and the command line share."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+from bson import ObjectId
+
+from app.auth.repository import KeyRepository
+from app.auth.service import KeyService
+from app.config import Settings
+from app.conversations.repository import ConversationRepository, MessageRepository
+from app.conversations.service import ConversationService
+from app.database import Database, open_database
+from app.imports.service import ImportService
+from app.kit.errors import Conflict
+from app.kit.etag import Versions
+from app.kit.repository import EVERYTHING, Scope
+from app.llm.registry import Providers
+from app.turns.finisher import TurnFinisher
+from app.turns.repository import TurnRepository
+from app.turns.runner import TurnRunner
+from app.turns.service import Limits, TurnService
+from app.users.repository import UserRepository
+from app.users.service import UserService
+
+Fate = Literal["delete", "keep"]
+"""What becomes of a deleted user's conversations."""
+
+PURGE_BATCH = 100
+
+
+@dataclass(frozen=True)
+class Services:
+    settings: Settings
+    database: Database
+    users: UserService
+    keys: KeyService
+    conversations: ConversationService
+    turns: TurnService
+    imports: ImportService
+    providers: Providers
+
+    async def delete_user(
+        self, scope: Scope, id: ObjectId, conversations: Fate | None, versions: Versions = None
+    ) -> None:
+        """Remove a user with keys; their conversations are deleted for good, or kept for admins to see.
+
+        Without a word about the conversations a user who has some stays: raises Conflict. Cut short, it can be done
+        again: the user goes last.
+        """
+        row = await self.users.rows.get(scope, id)
+        if versions is not None and row["version"] not in versions:
+            await self.users.delete(scope, id, versions)  # refuses before anything is lost
+        owned = self.conversations.rows
+        if conversations is None and await owned.ids_of_owner(id, limit=1):
+            raise Conflict(
+                "This user has conversations; say conversations=delete or conversations=keep.",
+                reason="user_has_conversations",
+            )
+        await self.users.check_removable(row)
+        while conversations == "delete" and (ids := await owned.ids_of_owner(id, limit=PURGE_BATCH)):
+            for each in ids:
+                await self.purge_conversation(EVERYTHING, each)
+        await self.users.delete(scope, id, versions)
+        await self.keys.delete_of_user(id)
+
+    async def purge_conversation(self, scope: Scope, id: ObjectId, versions: Versions = None) -> None:
+        """Remove a conversation with its messages and turns for good."""
+        await self.conversations.purge(scope, id, versions)
+        await self.turns.rows.delete_of_conversation(id)
+
+
+@asynccontextmanager
+async def open_services(settings: Settings) -> AsyncIterator[Services]:
+    """Open the database and build every service on it; closing lets running turns finish first."""
+    async with open_database(settings) as database:
+        services = build_services(settings, database)
+        try:
+            yield services
+        finally:
+            await services.turns.runner.aclose(settings.drain_timeout)
+            await services.keys.aclose()
+            await services.providers.aclose()
+
+
+def build_services(settings: Settings, database: Database) -> Services:
+    cursors, transactions = database.cursors, database.transactions
+    users = UserRepository(cursors)
+    conversations = ConversationRepository(cursors)
+    messages = MessageRepository(cursors)
+    turns = TurnRepository(cursors)
+    transcripts = ConversationService(
+        conversations, messages, transactions, max_message_bytes=settings.max_message_bytes
+    )
+    finisher = TurnFinisher(turns, conversations, messages, transactions)
+    providers = Providers(settings.llm_providers, max_answer_bytes=settings.max_message_bytes)
+    limits = Limits(
+        settings.default_model, settings.history_max_messages, settings.history_max_tokens, settings.max_message_bytes
+    )
+    runner = TurnRunner(turns, finisher)
+    return Services(
+        settings=settings,
+        database=database,
+        users=UserService(users, transactions),
+        keys=KeyService(KeyRepository(cursors), users),
+        conversations=transcripts,
+        turns=TurnService(turns, runner, finisher, transcripts, providers, transactions, limits),
+        imports=ImportService(conversations, messages, transactions),
+        providers=providers,
+    )
