@@ -68,7 +68,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _safe_in_production(self) -> "Settings":
-        if self.environment == "production" and self.bootstrap_key is not None:
-            if len(self.bootstrap_key.get_secret_value()) < 32:
-                raise ValueError("VERBATIM_BOOTSTRAP_KEY needs at least 32 characters in production")
+        key = self.bootstrap_key
+        if self.environment == "production" and key is not None and len(key.get_secret_value()) < 32:
+            raise ValueError("VERBATIM_BOOTSTRAP_KEY needs at least 32 characters in production")
         return self

@@ -110,12 +110,12 @@ async def check_topology(client: AsyncMongoClient[dict[str, Any]]) -> dict[str, 
         hello: dict[str, Any] = await client.admin.command("hello")
     except PyMongoError as error:
         raise DatabaseUnavailable(
-            f"MongoDB cannot be reached; check VERBATIM_MONGO_URI and that it runs. {error}"
+            f"MongoDB cannot be reached; check that it runs and VERBATIM_MONGO_URI. {error}"
         ) from error
     if "setName" not in hello and hello.get("msg") != "isdbgrid":
         raise DatabaseUnavailable(
-            "This MongoDB is a standalone server, but Verbatim needs a replica set (one member is enough): start mongod "
-            "with --replSet rs0 and run once: mongosh --eval 'rs.initiate()'"
+            "This MongoDB is a standalone server, but Verbatim needs a replica set (one member is enough): "
+            "start mongod with --replSet rs0 and run once: mongosh --eval 'rs.initiate()'"
         )
     return hello
 

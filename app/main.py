@@ -3,7 +3,7 @@
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
@@ -18,32 +18,35 @@ from app.kit.problems import Problem, install_problem_handlers
 from app.kit.streaming import Drain
 from app.services import Services, open_services
 
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 RESOURCES = (users, conversations, messages, turns, keys)
-Ready = Callable[[Services, str | None], None]
 
 
-def create_app(settings: Settings | None = None, *, on_ready: Ready | None = None) -> FastAPI:
-    """The ASGI application. `on_ready` is told the services and, at the very first start, the first admin's key."""
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The ASGI application for any server: it opens the database at start and closes it at the end."""
     settings = settings or Settings()
     configure_logs(settings.log_level, settings.log_format)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with open_services(settings) as services:
-            app.state.services = services
-            app.state.drain = Drain()
+            await ensure_admin(services)
+            serve_with(app, services, Drain())
             _drain_on_signals(app.state.drain)
-            first_key = await ensure_admin(services)
-            services.turns.runner.open()
-            if on_ready is not None:
-                on_ready(services, first_key)
             yield
 
     return build_app(settings, lifespan)
 
 
-def build_app(settings: Settings, lifespan: Any) -> FastAPI:
-    """The routes around any lifespan that sets `state.services` and `state.drain`."""
+def serve_with(app: FastAPI, services: Services, drain: Drain) -> None:
+    """Let the application answer from these services until `drain` begins."""
+    app.state.services = services
+    app.state.drain = drain
+    services.turns.runner.open()
+
+
+def build_app(settings: Settings, lifespan: Lifespan | None = None) -> FastAPI:
+    """The routes; `serve_with` gives them something to answer from."""
     app = FastAPI(
         title="Verbatim",
         summary="People and their conversations with language models, word for word.",

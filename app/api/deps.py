@@ -20,11 +20,11 @@ _bearer = HTTPBearer(auto_error=False, description="An API key")
 
 
 async def _services(request: Request) -> Services:
-    return cast(Services, request.app.state.services)
+    return cast("Services", request.app.state.services)
 
 
 async def _drain(request: Request) -> Drain:
-    return cast(Drain, request.app.state.drain)
+    return cast("Drain", request.app.state.drain)
 
 
 ServicesDep = Annotated[Services, Depends(_services)]
@@ -36,7 +36,7 @@ async def _principal(
 ) -> Principal:
     if credentials is None:
         raise Unauthenticated()
-    services = cast(Services, request.app.state.services)
+    services = cast("Services", request.app.state.services)
     return await services.keys.authenticate(credentials.credentials)
 
 

@@ -16,9 +16,9 @@ class KeyRepository(Repository[ApiKey]):
     document = ApiKey
     resource = KEYS
 
-    async def find_by_hash(self, hash: str) -> Row | None:
+    async def find_by_hash(self, key_hash: str) -> Row | None:
         with pymongo.timeout(READ_SECONDS):
-            return await self.collection.find_one({"hash": hash}, KEYS.projection)
+            return await self.collection.find_one({"hash": key_hash}, KEYS.projection)
 
     async def touch(self, id: ObjectId, at: datetime) -> None:
         """Note when the key was last used."""

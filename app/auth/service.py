@@ -64,11 +64,11 @@ class KeyService:
 
     async def authenticate(self, secret: str) -> Principal:
         """Who comes with this key. Raises Unauthenticated, with the same words whatever is wrong with it."""
-        hash = hash_key(secret)
-        remembered = self._remembered.get(hash)
+        key_hash = hash_key(secret)
+        remembered = self._remembered.get(key_hash)
         if remembered is not None and remembered[0] > time.monotonic():
             return remembered[1]
-        row = await self.rows.find_by_hash(hash)
+        row = await self.rows.find_by_hash(key_hash)
         if row is None or (row["expires_at"] is not None and row["expires_at"] <= now()):
             raise Unauthenticated(_REFUSAL)
         user = await self._users.find(EVERYTHING, {"_id": row["user_id"]}, fields=("role", "disabled"))
@@ -80,14 +80,14 @@ class KeyService:
             role=user["role"],
             permissions=frozenset(row["scopes"]) & ROLE_PERMISSIONS[user["role"]],
         )
-        self._remember(hash, principal)
+        self._remember(key_hash, principal)
         self._touch(row)
         return principal
 
-    def _remember(self, hash: str, principal: Principal) -> None:
+    def _remember(self, key_hash: str, principal: Principal) -> None:
         if len(self._remembered) >= REMEMBERED_KEYS:
             self._remembered.clear()
-        self._remembered[hash] = (time.monotonic() + REMEMBERED_SECONDS, principal)
+        self._remembered[key_hash] = (time.monotonic() + REMEMBERED_SECONDS, principal)
 
     def _touch(self, row: Row) -> None:
         """Note the use of the key beside the request, at most once a minute."""

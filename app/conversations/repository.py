@@ -49,7 +49,7 @@ class ConversationRepository(Repository[Conversation]):
         """The turn that holds the conversation; None when it is free."""
         with pymongo.timeout(READ_SECONDS):
             row = await self.collection.find_one(scope.where({"_id": id}), {"active_turn_id": 1})
-        return row and row["active_turn_id"]
+        return None if row is None else row["active_turn_id"]
 
     async def restore(self, scope: Scope, id: ObjectId) -> bool:
         """Make a deleted conversation active; False when there is no such deleted one."""

@@ -18,7 +18,7 @@ ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
 ZIPPED_NAME = re.compile(r"(?:^|/)conversations(?:-\d+)?\.json$")
 
 
-class UnreadableSource(Exception):  # noqa: N818
+class UnreadableSource(Exception):
     """A file that cannot be imported at all; the text is one sentence that may be shown to the client."""
 
 

@@ -9,8 +9,6 @@ from pymongo.errors import (
     AutoReconnect,
     DocumentTooLarge,
     DuplicateKeyError,
-    ExecutionTimeout,
-    NetworkTimeout,
     OperationFailure,
     PyMongoError,
     ServerSelectionTimeoutError,
@@ -37,19 +35,23 @@ UNSTORABLE = (OverflowError, UnicodeEncodeError, InvalidDocument, BSONError)
 
 def translate(error: Exception, *, is_write: bool) -> VerbatimError | None:
     """The client's error, or None when it is a fault of ours. `is_write`: whether the request could change anything."""
-    if isinstance(error, OperationFailure) and error.code in _BY_CODE:
-        return _BY_CODE[error.code](error)
+    if isinstance(error, OperationFailure) and (by_code := _BY_CODE.get(error.code or 0)):
+        return by_code(error)
     if isinstance(error, PyMongoError) and error.has_error_label("TransientTransactionError"):
         return Unavailable("The transaction met too many conflicts; retry.")
-    if isinstance(error, WaitQueueTimeoutError | ServerSelectionTimeoutError):
-        return Unavailable("The database cannot be reached or has no primary right now; retry.", retry_after=2)
-    if isinstance(error, AutoReconnect | NetworkTimeout | ExecutionTimeout) or getattr(error, "timeout", False):
-        return OutcomeUnknown() if is_write else Unavailable("The database did not answer in time; retry.")
+    if getattr(error, "timeout", False) or isinstance(error, AutoReconnect):
+        if is_write and not isinstance(error, WaitQueueTimeoutError | ServerSelectionTimeoutError):
+            return OutcomeUnknown()
+        return Unavailable("The database has no primary that answers right now; retry.", retry_after=2)
+    if isinstance(error, UNSTORABLE):
+        return _unstorable(error)
+    return None
+
+
+def _unstorable(error: Exception) -> VerbatimError:
     if isinstance(error, DocumentTooLarge):
         return PayloadTooLarge("The document is larger than the database can store (16 MiB).")
-    if isinstance(error, UNSTORABLE):
-        return Invalid("A value cannot be stored: a number over 64 bits, or text that is not Unicode.")
-    return None
+    return Invalid("A value cannot be stored: a number over 64 bits, or text that is not Unicode.")
 
 
 def duplicate(error: DuplicateKeyError) -> Conflict:

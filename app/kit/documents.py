@@ -4,8 +4,8 @@ from datetime import datetime
 from typing import Any
 
 from beanie import Document
-from beanie.odm.utils.dump import get_dict
 from beanie.odm.fields import PydanticObjectId
+from beanie.odm.utils.dump import get_dict
 from pydantic import Field
 
 from app.kit.clock import now

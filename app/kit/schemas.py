@@ -7,10 +7,13 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, TypeVar
 
 from bson import ObjectId
-from email_validator import EmailNotValidError, validate_email
+from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints
 
 T = TypeVar("T", bound=BaseModel)
+
+# Self-hosted deployments have addresses such as ana@mail.local, which the library would refuse as reserved names.
+SPECIAL_USE_DOMAIN_NAMES.clear()
 
 INT64_MAX = 2**63 - 1
 
@@ -36,7 +39,6 @@ def _to_utc(value: datetime) -> datetime:
 
 def _normalize_email(value: str) -> str:
     try:
-        # Self-hosted deployments use intranet domains, so the domain need not be deliverable from the internet.
         checked = validate_email(value, check_deliverability=False, globally_deliverable=False)
     except EmailNotValidError as error:
         raise ValueError(str(error)) from error
@@ -56,7 +58,7 @@ class _ObjectIdSchema:
     """Lets pydantic and OpenAPI treat an ObjectId as a string of 24 hex digits."""
 
     @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:  # noqa: ARG003 pydantic's signature
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
         from pydantic_core import core_schema  # noqa: PLC0415 only needed while schemas are built
 
         return core_schema.no_info_plain_validator_function(
@@ -64,7 +66,7 @@ class _ObjectIdSchema:
         )
 
     @classmethod
-    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> dict[str, Any]:  # noqa: ARG003
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> dict[str, Any]:
         return {"type": "string", "pattern": "^[0-9a-fA-F]{24}$", "example": "66a0c0ffee66a0c0ffee66a0"}
 
 

@@ -29,13 +29,13 @@ async def hash_password(password: str) -> str:
     return await anyio.to_thread.run_sync(_hasher.hash, password, limiter=_hashing)
 
 
-async def is_password(hash: str, password: str) -> bool:
-    """Whether `password` made `hash`, in the time that argon2 takes."""
-    return await anyio.to_thread.run_sync(_verify, hash, password, limiter=_hashing)
+async def is_password(stored_hash: str, password: str) -> bool:
+    """Whether `password` made `stored_hash`, in the time that argon2 takes."""
+    return await anyio.to_thread.run_sync(_verify, stored_hash, password, limiter=_hashing)
 
 
-def _verify(hash: str, password: str) -> bool:
+def _verify(stored_hash: str, password: str) -> bool:
     try:
-        return _hasher.verify(hash, password)
+        return _hasher.verify(stored_hash, password)
     except (VerificationError, InvalidHashError):
         return False

@@ -83,4 +83,4 @@ async def _encode(events: AsyncGenerator[ServerSentEvent, None], drain: Drain) -
 
 
 def _next(events: AsyncGenerator[ServerSentEvent, None]) -> "asyncio.Task[ServerSentEvent | None]":
-    return asyncio.ensure_future(anext(events, None))  # type: ignore[arg-type]
+    return asyncio.ensure_future(anext(events, None))

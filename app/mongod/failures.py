@@ -60,5 +60,7 @@ def _readable(line: str) -> str:
         entry = json.loads(line)
     except ValueError:
         return line.strip()
+    if not isinstance(entry, dict):
+        return line.strip()
     words = [entry.get("msg"), entry.get("attr", {}).get("error")]
     return ": ".join(str(word).strip() for word in words if word)

@@ -11,7 +11,7 @@ if sys.platform != "win32":
 
 
 class FileLock:
-    """An advisory lock on a whole file: no call waits, and the kernel drops it when its holder dies, however it dies."""
+    """An advisory lock on a whole file: no call waits, and the kernel drops it when its holder dies in any way."""
 
     def __init__(self, path: Path) -> None:
         """Raises OSError when the file can be neither opened nor created."""
@@ -85,8 +85,9 @@ class DataFolder:
 
 
 def read_end(log: Path, size: int = 20_000) -> str:
-    """The last bytes of a log file as text; empty when there is none."""
+    """The last `size` bytes of a log file as text; empty when there is none."""
     try:
-        return log.read_bytes()[-size:].decode("utf-8", "replace")
+        content = log.read_bytes()
     except FileNotFoundError:
         return ""
+    return content[max(0, len(content) - size) :].decode("utf-8", "replace")

@@ -85,7 +85,8 @@ class TurnLog:
         seen = 0
         while True:
             async with self._published:
-                await self._published.wait_for(lambda: len(self._events) > seen)
+                while len(self._events) == seen:
+                    await self._published.wait()
                 fresh = self._events[seen:]
                 is_over = self._is_over
             seen += len(fresh)

@@ -91,7 +91,7 @@ class TurnRunner:
             outcome = _failed(answer, error.code, error.message)
         except asyncio.CancelledError:
             outcome = Outcome("interrupted", answer.text, first_token_at=answer.first_token_at)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 whatever it is, the turn must get an end
             logger.exception("turn_failed", turn_id=str(turn["_id"]))
             outcome = _failed(answer, "internal_error", f"The server failed: {type(error).__name__}.")
         await asyncio.shield(asyncio.ensure_future(self._finish(turn, log, flushing, outcome)))

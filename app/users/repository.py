@@ -24,7 +24,7 @@ class UserRepository(Repository[User]):
     async def password_hash(self, id: ObjectId) -> str | None:
         with pymongo.timeout(READ_SECONDS):
             row = await self.collection.find_one({"_id": id}, {"password_hash": 1}, session=current_session())
-        return row and row.get("password_hash")
+        return None if row is None else row.get("password_hash")
 
     async def has_admin(self) -> bool:
         with pymongo.timeout(READ_SECONDS):

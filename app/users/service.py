@@ -16,7 +16,7 @@ from app.kit.security import hash_password
 from app.kit.transactions import Transactions
 from app.users.model import User
 from app.users.repository import UserRepository
-from app.users.schemas import MeUpdate, ProfileInput, UserCreate, UserUpdate
+from app.users.schemas import MeUpdate, ProfileInput, UserCreate
 
 
 class UserService:

@@ -1,0 +1,24 @@
+"""`verbatim`: the command line. It uses the same services as the API, beside a running server or without one."""
+
+import typer
+
+from app.cli import doctor, exports, imports, keys, serve, users
+
+_app = typer.Typer(
+    name="verbatim",
+    help="People and their conversations with language models, word for word.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+_app.command("serve")(serve.serve)
+_app.command("import")(imports.import_file)
+_app.command("export")(exports.export)
+_app.add_typer(users.commands, name="user")
+_app.add_typer(keys.commands, name="key")
+_app.command("doctor")(doctor.doctor)
+
+
+def main() -> None:
+    """The console script."""
+    _app()

@@ -1,0 +1,104 @@
+"""`verbatim doctor`: what is right, what is wrong, and what to do about it."""
+
+import shutil
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC
+from typing import Any
+
+from bson import ObjectId
+from rich.table import Table
+
+from app.cli.running import DataOption, print_table, run
+from app.database import DOCUMENTS, check_topology
+from app.kit.clock import now
+from app.kit.errors import Invalid
+from app.services import Services
+
+FREE_BYTES = 1024**3
+CLOCK_SECONDS = 2
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One check: whether it is all right, and a sentence."""
+
+    is_good: bool
+    sentence: str
+
+
+Check = Callable[[Services], Awaitable[Finding]]
+
+
+def doctor(data: DataOption = None) -> None:
+    """Check settings, disk, database, indexes and models; exit status 1 when something is wrong."""
+
+    async def work(services: Services) -> Sequence[tuple[str, Finding]]:
+        return [(name, await check(services)) for name, check in _CHECKS.items()]
+
+    table = Table("Check", "", "Finding")
+    findings = run(data, work)
+    for name, finding in findings:
+        table.add_row(name, "ok" if finding.is_good else "WRONG", finding.sentence)
+    print_table(table)
+    if not all(finding.is_good for _, finding in findings):
+        sys.exit(1)
+
+
+async def _disk(services: Services) -> Finding:
+    folder = services.settings.data
+    if services.settings.mongo_uri is not None:
+        return Finding(True, "the database is elsewhere")
+    free = shutil.disk_usage(folder).free
+    return Finding(free >= FREE_BYTES, f"{free / FREE_BYTES:.1f} GiB free in {folder}; at least 1 GiB should be")
+
+
+async def _server(services: Services) -> Finding:
+    client = services.database.client
+    hello = await check_topology(client)
+    version = (await client.server_info())["version"]
+    kind = "a sharded cluster" if hello.get("msg") == "isdbgrid" else f"replica set {hello['setName']}"
+    members = len(hello.get("hosts", ())) or 1
+    return Finding(True, f"MongoDB {version}, {kind}, {members} member{'s' if members > 1 else ''}")
+
+
+async def _clock(services: Services) -> Finding:
+    hello: dict[str, Any] = await services.database.client.admin.command("hello")
+    skew = abs((hello["localTime"].astimezone(UTC) - now()).total_seconds())
+    return Finding(
+        skew < CLOCK_SECONDS, f"differs from the database's by {skew:.1f} s; synchronize them above {CLOCK_SECONDS} s"
+    )
+
+
+async def _indexes(_: Services) -> Finding:
+    missing = []
+    for document in DOCUMENTS:
+        present = await document.get_pymongo_collection().index_information()
+        declared = [index.name for index in document.get_settings().indexes or ()]
+        missing += [f"{document.get_collection_name()}.{name}" for name in declared if name not in present]
+    return Finding(not missing, f"missing: {', '.join(missing)}; start the server once" if missing else "all there")
+
+
+async def _admin(services: Services) -> Finding:
+    good = await services.users.rows.count_enabled_admins(besides=ObjectId()) > 0
+    return Finding(good, "there is one" if good else "nobody can administer: verbatim user role EMAIL admin")
+
+
+async def _model(services: Services) -> Finding:
+    model = services.settings.default_model
+    try:
+        services.providers.resolve(model)
+    except Invalid as error:
+        return Finding(False, f"VERBATIM_DEFAULT_MODEL={model}: {error.detail}")
+    return Finding(True, f"{model}; providers: {', '.join(services.providers.names())}")
+
+
+_CHECKS: dict[str, Check] = {
+    "Disk": _disk,
+    "Database": _server,
+    "Clock": _clock,
+    "Indexes": _indexes,
+    "Admin": _admin,
+    "Default model": _model,
+}

@@ -1,0 +1,93 @@
+"""Running commands: settings from options, services, and errors as one sentence."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+from pydantic import ValidationError
+from pymongo.errors import PyMongoError
+from rich.console import Console
+from rich.table import Table
+
+from app.bootstrap import KEY_FILE, ensure_admin
+from app.config import Settings
+from app.database import DatabaseUnavailable
+from app.imports.streams import UnreadableSource
+from app.kit.errors import VerbatimError
+from app.kit.logs import configure_logs
+from app.mongod import MongodUnavailable
+from app.services import Services, open_services
+
+T = TypeVar("T")
+
+DataOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--data", help="Folder of the embedded MongoDB.  [default: VERBATIM_DATA or ./data]", show_default=False
+    ),
+]
+
+console = Console(stderr=True, highlight=False)
+
+
+def print_table(table: Table) -> None:
+    """The table on standard output, so that it can be piped."""
+    Console(highlight=False).print(table)
+
+
+def read_settings(**overrides: Any) -> Settings:
+    """Settings of the environment, with the options that were given in their place."""
+    try:
+        return Settings(**{name: value for name, value in overrides.items() if value is not None})
+    except ValidationError as error:
+        for each in error.errors(include_url=False):
+            name = "_".join(("VERBATIM", *(str(part) for part in each["loc"]))).upper()
+            _complain(f"{name}: {each['msg'].removeprefix('Value error, ')}")
+        sys.exit(1)
+
+
+@contextmanager
+def sentences() -> Iterator[None]:
+    """End with exit status 1 and one sentence for what is not a fault of the program."""
+    try:
+        yield
+    except (DatabaseUnavailable, MongodUnavailable, UnreadableSource, VerbatimError) as error:
+        _complain(str(error))
+        sys.exit(1)
+    except PyMongoError as error:
+        _complain(f"The database failed: {error}")
+        sys.exit(1)
+
+
+def _complain(sentence: str) -> None:
+    print(f"verbatim: {sentence}", file=sys.stderr)
+
+
+def run(data: Path | None, work: Callable[[Services], Coroutine[Any, Any, T]]) -> T:
+    """Open the services, run `work` and close them; Ctrl-C ends with status 130."""
+
+    async def with_services() -> T:
+        settings = read_settings(data=data)
+        configure_logs("warning", settings.log_format)
+        async with opened(settings) as services:
+            return await work(services)
+
+    with sentences():
+        try:
+            return asyncio.run(with_services())
+        except KeyboardInterrupt:
+            sys.exit(130)
+
+
+@asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[Services]:
+    """The services, with a first admin, whose key is shown when it has just been made."""
+    async with open_services(settings) as services:
+        key = await ensure_admin(services)
+        if key is not None:
+            console.print(f"First admin key (shown once, kept in {settings.data / KEY_FILE}): [bold]{key}[/bold]")
+        yield services
