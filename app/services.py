@@ -42,6 +42,12 @@ class Services:
     imports: ImportService
     providers: Providers
 
+    async def aclose(self) -> None:
+        """Let running turns finish for a while, then close what is open."""
+        await self.turns.runner.aclose(self.settings.drain_timeout)
+        await self.keys.aclose()
+        await self.providers.aclose()
+
     async def delete_user(
         self, scope: Scope, id: ObjectId, conversations: Fate | None, versions: Versions = None
     ) -> None:
@@ -80,9 +86,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         try:
             yield services
         finally:
-            await services.turns.runner.aclose(settings.drain_timeout)
-            await services.keys.aclose()
-            await services.providers.aclose()
+            await services.aclose()
 
 
 def build_services(settings: Settings, database: Database) -> Services:

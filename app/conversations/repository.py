@@ -105,9 +105,11 @@ class MessageRepository(Repository[Message]):
         }
         with pymongo.timeout(READ_SECONDS):
             cursor = self.collection.find(condition, {"_id": 0, "role": 1, "content": 1}, sort=[("seq", -1)])
-            async with cursor:
+            try:
                 async for row in cursor:
                     yield row
+            finally:
+                await cursor.close()  # the reader stops where its budget ends
 
     async def finish(self, id: ObjectId, outcome: dict[str, Any]) -> Row | None:
         """Put the outcome on a message that is still streaming; None when it is not."""

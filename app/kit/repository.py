@@ -23,6 +23,7 @@ from app.kit.transactions import current_session
 Row = dict[str, Any]
 D = TypeVar("D", bound=StoredDocument)
 
+BATCH_CHARACTERS = 8 * 1024 * 1024
 COUNT_LIMIT = 10_000
 """An estimated total of a filtered list is counted no further than this."""
 
@@ -87,20 +88,39 @@ class Repository(Generic[D]):
     async def batches(
         self, scope: Scope, listing: Listing, condition: Mapping[str, Any] | None = None, *, size: int = 1000
     ) -> AsyncIterator[list[Row]]:
-        """All rows of the listing in batches. Each batch is its own query behind the last key, so that a batch may
-        be retried and no cursor has to outlive a primary."""
+        """All rows of the listing in batches of up to `size` rows and about 8 MiB of text.
+
+        Each batch is its own query behind the last key, so that it may be retried and no cursor has to outlive a
+        primary.
+        """
         position: Position | None = None
         while True:
             selected = [condition or {}, *listing.conditions]
             if position is not None:
                 selected.append(after(listing.sort, position))
-            with pymongo.timeout(EXPORT_PAGE_SECONDS):
-                rows = await self._rows(scope.where(*selected), listing, self.resource.projection, size)
+            rows, is_last = await self._batch(scope.where(*selected), listing, size)
             if rows:
                 yield rows
                 position = Position.of(rows[-1], listing.sort)
-            if len(rows) < size:
+            if is_last:
                 return
+
+    async def _batch(self, condition: Mapping[str, Any], listing: Listing, size: int) -> tuple[list[Row], bool]:
+        """The next rows, and whether there are no more behind them."""
+        rows: list[Row] = []
+        characters = 0
+        with pymongo.timeout(EXPORT_PAGE_SECONDS):
+            cursor = self.collection.find(condition, self.resource.projection, sort=listing.sort.keys, limit=size)
+            cursor.batch_size(size)
+            try:
+                async for row in cursor:
+                    rows.append(row)
+                    characters += sum(len(value) for value in row.values() if isinstance(value, str))
+                    if characters > BATCH_CHARACTERS:
+                        return rows, False
+            finally:
+                await cursor.close()
+        return rows, len(rows) < size
 
     async def insert(self, document: D) -> Row:
         """Store a new document and answer its row; a DuplicateKeyError is the caller's to understand."""
@@ -159,8 +179,7 @@ class Repository(Generic[D]):
         cursor = self.collection.find(
             condition, projection, sort=listing.sort.keys, limit=limit, batch_size=limit, session=current_session()
         )
-        async with cursor:
-            return await cursor.to_list()
+        return await cursor.to_list()
 
     async def _count(self, condition: Mapping[str, Any], listing: Listing) -> int | None:
         if listing.count is None:

@@ -60,10 +60,10 @@ async def test_a_mongod_that_never_serves_is_ended(data: Path, tmp_path: Path) -
     assert said.startswith("The embedded MongoDB did not become ready within 1.5 s; see ")
 
 
-async def test_a_data_folder_that_cannot_be_made_is_named(tmp_path: Path, binary: Path) -> None:
+async def test_a_data_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     obstacle = tmp_path / "file"
     obstacle.touch()
-    said = await refusal(obstacle / "data", binary)
+    said = await refusal(obstacle / "data", tmp_path / "mongod")
     assert said.startswith(f"The data folder {obstacle / 'data'} cannot be used (Not a directory: ")
 
 

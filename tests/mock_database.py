@@ -1,0 +1,49 @@
+"""mongomock-motor in the shape of PyMongo's asynchronous API, for the portable tier: `pytest --db=mock`."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import mongomock
+from mongomock_motor import AsyncMongoMockClient, AsyncMongoMockCollection, AsyncMongoMockDatabase
+
+mongomock.ignore_feature("session")  # there are no transactions to leave: what is tested here needs none
+
+
+class MockSession:
+    """A session whose transaction simply runs its work."""
+
+    async def with_transaction(self, callback: Callable[["MockSession"], Awaitable[Any]], **_: Any) -> Any:
+        return await callback(self)
+
+
+class MockCollection(AsyncMongoMockCollection):  # type: ignore[misc]
+    async def aggregate(self, *args: Any, **kwargs: Any) -> Any:
+        return super().aggregate(*args, **kwargs)
+
+    async def list_indexes(self, *args: Any, **kwargs: Any) -> Any:
+        return super().list_indexes(*args, **kwargs)
+
+
+class MockDatabase(AsyncMongoMockDatabase):  # type: ignore[misc]
+    def get_collection(self, name: str, *args: Any, **kwargs: Any) -> MockCollection:
+        return MockCollection(self, self.delegate.get_collection(name, *args, **kwargs))
+
+    def __getitem__(self, name: str) -> MockCollection:
+        return self.get_collection(name)
+
+    async def list_collection_names(self, *_: Any, **kwargs: Any) -> list[str]:
+        kwargs.pop("authorizedCollections", None)
+        return list(self.delegate.list_collection_names())
+
+
+class MockClient(AsyncMongoMockClient):  # type: ignore[misc]
+    def __getitem__(self, name: str) -> MockDatabase:
+        return MockDatabase(self, super().__getitem__(name).delegate)
+
+    @asynccontextmanager
+    async def _session(self) -> AsyncIterator[MockSession]:
+        yield MockSession()
+
+    def start_session(self, *_: Any, **__: Any) -> Any:
+        return self._session()
