@@ -7,6 +7,7 @@ out the tests marked `mongod`.
 import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,7 @@ async def empty_database(database: Database) -> Database:
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     """Settings of no environment; a test module may override this fixture."""
-    return Settings(_env_file=None, data=tmp_path, database=DATABASE, drain_timeout=2)  # type: ignore[call-arg]
+    return Settings(_env_file=None, data=tmp_path, database=DATABASE, drain_timeout=2)
 
 
 @pytest.fixture
@@ -194,7 +195,7 @@ async def live_url(app: FastAPI) -> AsyncIterator[str]:
         started.set()
 
     server.startup = startup  # type: ignore[method-assign]
-    server.capture_signals = _no_signals  # type: ignore[method-assign]
+    server.capture_signals = nullcontext  # type: ignore[method-assign, assignment]
     task = asyncio.create_task(server.serve())
     await started.wait()
     port = server.servers[0].sockets[0].getsockname()[1]
@@ -202,12 +203,6 @@ async def live_url(app: FastAPI) -> AsyncIterator[str]:
     app.state.drain.start()
     server.should_exit = True
     await task
-
-
-class _no_signals:  # noqa: N801 used as a context manager
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *_: object) -> None: ...
 
 
 @pytest.fixture
