@@ -52,7 +52,7 @@ class Settings(BaseSettings):
     history_max_tokens: int = Field(100_000, ge=1, description="estimated tokens of the history sent to the model")
 
     max_body_bytes: int = Field(8 * MEBIBYTE, ge=1024, description="largest request body")
-    max_message_bytes: int = Field(MEBIBYTE, ge=1, description="largest content of one message, as UTF-8")
+    max_message_bytes: int = Field(MEBIBYTE, ge=1, le=MEBIBYTE, description="largest content of one message, as UTF-8")
     drain_timeout: float = Field(20, ge=0, description="seconds that running requests and turns get at shutdown")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe line to log")
     log_format: Literal["console", "json"] = Field("console", description="for people, or for machines")

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from typing import Any
 from pymongo import AsyncMongoClient
 from pymongo.errors import ConnectionFailure
 
-from app.mongod.failures import MongodUnavailable, last_words
+from app.mongod.failures import DISK_FULL, MongodUnavailable, last_words
 from app.mongod.folder import DataFolder, FileLock, read_end
 from app.mongod.replica_set import socket_uri
 
@@ -22,6 +23,7 @@ _POLL_INTERVAL = 0.05
 _WATCH_INTERVAL = 0.25
 _LONGEST_PAUSE = 30.0  # seconds between attempts to start a keeper that fails again and again
 _STOP_TIMEOUT = 40.0
+_SMALLEST_DISK = 64 * 1024  # bytes
 
 logger = logging.getLogger(__name__)
 
@@ -166,10 +168,14 @@ def _launch_keeper(folder: DataFolder, mongod: Path) -> None:
                 check=True,
             )
     except (OSError, subprocess.CalledProcessError) as error:
-        log_end = read_end(folder.keeper_log).strip().rpartition("\n")[2]
-        raise MongodUnavailable(
-            f"The keeper of the embedded MongoDB did not start ({error}); {folder.keeper_log} ends with: {log_end}"
-        ) from error
+        raise MongodUnavailable(_why_not_launched(folder, error)) from error
+
+
+def _why_not_launched(folder: DataFolder, error: Exception) -> str:
+    if shutil.disk_usage(folder.path).free < _SMALLEST_DISK:  # then the keeper could not even write down its reason
+        return DISK_FULL.format(data=folder.path)
+    log_end = read_end(folder.keeper_log).strip().rpartition("\n")[2]
+    return f"The keeper of the embedded MongoDB did not start ({error}); {folder.keeper_log} ends with: {log_end}"
 
 
 async def _has_primary(uri: str) -> bool:

