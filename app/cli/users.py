@@ -71,7 +71,7 @@ def _checked(email: str, name: str, role: str, password: str | None) -> UserCrea
 
 @commands.command("role")
 def set_role(
-    email: Email, role: Annotated[Literal["user", "analyst", "admin"], typer.Argument()], data: DataOption = None
+    email: Email, role: Annotated[Literal["user", "analyst", "admin"], typer.Argument(help="The new role.")], data: DataOption = None
 ) -> None:
     """Give a user another role."""
 
