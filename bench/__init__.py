@@ -1,0 +1,1 @@
+"""`make bench`: what the API costs beside the bare driver doing the same, as ratios of one run."""
