@@ -3,6 +3,7 @@
 Read from the environment (`VERBATIM_<NAME>`) and from `.env` in the working folder; `.env.example` lists them all.
 """
 
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -30,7 +31,12 @@ class Settings(BaseSettings):
     """The server's settings; times are in seconds and sizes in bytes unless the name says otherwise."""
 
     model_config = SettingsConfigDict(
-        env_prefix="VERBATIM_", env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
+        env_prefix="VERBATIM_",
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
     )
 
     environment: Literal["development", "production"] = Field(
@@ -54,9 +60,19 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(8 * MEBIBYTE, ge=1024, description="largest request body")
     max_message_bytes: int = Field(MEBIBYTE, ge=1, le=MEBIBYTE, description="largest content of one message, as UTF-8")
     drain_timeout: float = Field(20, ge=0, description="seconds that running requests and turns get at shutdown")
+    turn_lease: float = Field(
+        15, ge=1, le=600, description="seconds of silence after which a process counts as dead and its turns are ended"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe line to log")
     log_format: Literal["console", "json"] = Field("console", description="for people, or for machines")
     docs: bool = Field(True, description="serve /docs and /openapi.json")
+
+    @field_validator("bootstrap_key")
+    @classmethod
+    def _sendable(cls, key: SecretStr | None) -> SecretStr | None:
+        if key is not None and not re.fullmatch(r"[!-~]+", key.get_secret_value()):
+            raise ValueError("may hold only printable ASCII characters without spaces, to be sent in a header")
+        return key
 
     @field_validator("llm_providers")
     @classmethod

@@ -1,5 +1,6 @@
 """The application: its lifespan, middleware and error handlers, and the faces it mounts."""
 
+import asyncio
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -42,7 +43,9 @@ def serve_with(app: FastAPI, services: Services, drain: Drain) -> None:
     """Let the application answer from these services until `drain` begins."""
     app.state.services = services
     app.state.drain = drain
-    services.turns.runner.open()
+    runner = services.turns.runner
+    runner.open()
+    drain.then(lambda: runner.stop(services.settings.drain_timeout))
 
 
 def build_app(settings: Settings, lifespan: Lifespan | None = None) -> FastAPI:
@@ -89,15 +92,17 @@ def _declare_problems(app: FastAPI) -> None:
 
 
 def _drain_on_signals(drain: Drain) -> None:
-    """Tell open streams to end when the server is told to stop; the server's own handler still runs."""
+    """Drain when the server is told to stop; the server's own handler, which was there before, still runs."""
     if threading.current_thread() is not threading.main_thread():
         return
+    loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         previous = signal.getsignal(number)
+        if not callable(previous):
+            continue  # the server does not handle it: then it ends the process, and nobody can drain
 
-        def handle(signum: int, frame: Any, previous: Any = previous) -> None:
-            drain.start()
-            if callable(previous):
-                previous(signum, frame)
+        def handle(signum: int, frame: Any, previous: Callable[[int, Any], Any] = previous) -> None:
+            loop.call_soon_threadsafe(drain.start)
+            previous(signum, frame)
 
         signal.signal(number, handle)

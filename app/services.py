@@ -10,7 +10,7 @@ from bson import ObjectId
 from app.auth.repository import KeyRepository
 from app.auth.service import KeyService
 from app.config import Settings
-from app.conversations.repository import ConversationRepository, MessageRepository
+from app.conversations.repository import ConversationRepository, DeletedConversationRepository, MessageRepository
 from app.conversations.service import ConversationService
 from app.database import Database, open_database
 from app.imports.service import ImportService
@@ -53,29 +53,35 @@ class Services:
     ) -> None:
         """Remove a user with keys; their conversations are deleted for good, or kept for admins to see.
 
-        Without a word about the conversations a user who has some stays: raises Conflict. Cut short, it can be done
-        again: the user goes last.
+        Without a word about the conversations a user who has some stays: raises Conflict. Every refusal comes before
+        anything is lost. Cut short, the user is disabled and it can be done again: the user goes last.
         """
-        row = await self.users.rows.get(scope, id)
-        if versions is not None and row["version"] not in versions:
-            await self.users.delete(scope, id, versions)  # refuses before anything is lost
+        await self.users.rows.get(scope, id)
         owned = self.conversations.rows
         if conversations is None and await owned.ids_of_owner(id, limit=1):
             raise Conflict(
                 "This user has conversations; say conversations=delete or conversations=keep.",
                 reason="user_has_conversations",
             )
-        await self.users.check_removable(row)
+
+        async def remove() -> None:
+            await self.users.delete(scope, id)
+            await self.keys.rows.delete_of_user(id)
+
+        with self.keys.forgetting():
+            await self.users.disable(scope, id, versions)  # so that no conversation is added any more
         while conversations == "delete" and (ids := await owned.ids_of_owner(id, limit=PURGE_BATCH)):
             for each in ids:
                 await self.purge_conversation(EVERYTHING, each)
-        await self.users.delete(scope, id, versions)
-        await self.keys.delete_of_user(id)
+        with self.keys.forgetting():
+            await self.database.transactions.run(remove)
 
     async def purge_conversation(self, scope: Scope, id: ObjectId, versions: Versions = None) -> None:
-        """Remove a conversation with its messages and turns for good."""
-        await self.conversations.purge(scope, id, versions)
-        await self.turns.rows.delete_of_conversation(id)
+        """Remove a conversation with its messages and turns for good. Cut short, it can be done again."""
+        async with self.conversations.alone(id):
+            await self.conversations.condemn(scope, id, versions)
+            await self.turns.rows.delete_of_conversation(id)
+            await self.conversations.purge(scope, id)
 
 
 @asynccontextmanager
@@ -94,11 +100,15 @@ def build_services(settings: Settings, database: Database) -> Services:
     users = UserRepository(cursors)
     conversations = ConversationRepository(cursors)
     messages = MessageRepository(cursors)
-    turns = TurnRepository(cursors)
+    turns = TurnRepository(cursors, lease_seconds=settings.turn_lease)
     transcripts = ConversationService(
-        conversations, messages, transactions, max_message_bytes=settings.max_message_bytes
+        conversations,
+        DeletedConversationRepository(cursors),
+        messages,
+        transactions,
+        max_message_bytes=settings.max_message_bytes,
     )
-    finisher = TurnFinisher(turns, conversations, messages, transactions)
+    finisher = TurnFinisher(turns, transcripts, transactions)
     providers = Providers(settings.llm_providers, max_answer_bytes=settings.max_message_bytes)
     limits = Limits(
         settings.default_model, settings.history_max_messages, settings.history_max_tokens, settings.max_message_bytes

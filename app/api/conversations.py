@@ -125,14 +125,16 @@ async def delete_conversation(
     return Response(status_code=204)
 
 
-@routes.post("/{id}/restore", response_model=ConversationRead, responses=_ONE)
+@routes.post("/{id}/restore", response_model=ConversationRead, responses=problem_responses(404, 409))
 async def restore_conversation(id: IdPath, principal: Writer, once: OnceDep, services: ServicesDep) -> Response:
-    """Bring a deleted conversation back."""
+    """Bring a deleted conversation back with its messages."""
 
     async def restore() -> Response:
-        return found(CONVERSATIONS, await services.conversations.restore(principal.scope(CONVERSATIONS), id))
+        row = await services.conversations.restore(principal.scope(CONVERSATIONS), id)
+        return found(CONVERSATIONS, row)
 
-    return await once.run(restore)
+    async with services.conversations.alone(id):
+        return await once.run(restore)
 
 
 @routes.get(
@@ -152,11 +154,12 @@ async def append_message(
     """Append a message with the next number."""
 
     async def append() -> Response:
-        appended = await services.conversations.append(principal.scope(CONVERSATIONS), id, [new])
+        appended = await services.conversations.append(principal.scope(CONVERSATIONS), id, [new], place="body.content")
         row = appended.messages[0]
         return created(MESSAGES, row, path_of("messages", row["_id"]))
 
-    return await once.run(append)
+    async with services.conversations.alone(id):
+        return await once.run(append)
 
 
 @routes.post("/{id}/messages/bulk", status_code=201, response_model=MessageList, responses=_ONE)
@@ -170,4 +173,5 @@ async def append_messages(
         items = [MESSAGES.render(row) for row in appended.messages]
         return JSON({"items": items}, status_code=201, headers={"Location": path_of("conversations", id, "messages")})
 
-    return await once.run(append)
+    async with services.conversations.alone(id):
+        return await once.run(append)

@@ -48,8 +48,12 @@ def _permitted(permission: Permission) -> Callable[..., Coroutine[Any, Any, Prin
     return permitted
 
 
+async def _writer(principal: Annotated[Principal, Depends(_principal)]) -> Principal:
+    return principal.as_writer()
+
+
 Reader = Annotated[Principal, Depends(_permitted("read"))]
-Writer = Annotated[Principal, Depends(_permitted("write"))]
+Writer = Annotated[Principal, Depends(_writer)]
 Exporter = Annotated[Principal, Depends(_permitted("export"))]
 Admin = Annotated[Principal, Depends(_permitted("admin"))]
 

@@ -1,6 +1,7 @@
 """/api/conversations/{id}/turns and /api/turns: questions that a model answers."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from typing import Any
 
 from fastapi import Request
@@ -8,7 +9,7 @@ from starlette.responses import Response
 
 from app.api.deps import DrainDep, IdempotencyKeyHeader, IdPath, IfNoneMatch, Reader, ServicesDep, Writer
 from app.conversations.resource import CONVERSATIONS
-from app.kit.errors import Unavailable, UpstreamFailed
+from app.kit.errors import Unavailable, UpstreamFailed, VerbatimError
 from app.kit.etag import etag
 from app.kit.idempotency import REPLAYED, check_key
 from app.kit.problems import problem_responses
@@ -63,17 +64,27 @@ async def create_turn(
 
 
 async def _events(begun: Begun) -> AsyncGenerator[ServerSentEvent, None]:
-    async for event in begun.events():
-        yield ServerSentEvent(event.number, event.name, event.data)
+    async with aclosing(begun.events()) as events:
+        async for event in events:
+            yield ServerSentEvent(event.number, event.name, event.data)
 
 
 def _answer(turn: dict[str, Any], headers: dict[str, str]) -> Response:
     """201 with the finished turn; an error that carries the turn when there is no whole answer."""
-    if turn["state"] == "failed":
-        raise UpstreamFailed(turn["error"]["message"], headers=headers, turn=turn, reason=turn["error"]["code"])
-    if turn["state"] == "interrupted":
-        raise Unavailable("The turn was interrupted; its text so far is kept.", turn=turn)
+    if turn["error"] is not None:
+        code, message = turn["error"]["code"], turn["error"]["message"]
+        error = _FAULTS.get(code, UpstreamFailed)(message, turn=turn, reason=code)
+        error.headers.update(headers)
+        raise error
     return JSON(turn, status_code=201, headers={**headers, "ETag": etag(turn["version"])})
+
+
+_FAULTS: Mapping[str, type[VerbatimError]] = {
+    "internal_error": VerbatimError,
+    "database_unavailable": Unavailable,
+    "server_stopped": Unavailable,
+    "server_died": Unavailable,
+}
 
 
 @routes.get("/turns/{id}", response_model=TurnRead)

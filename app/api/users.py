@@ -58,10 +58,8 @@ async def write_users(bulk: BulkRequest, principal: Admin, once: OnceDep, servic
         lambda id, body, versions: services.users.patch(scope, id, body, versions, UserUpdate),
         lambda id, versions: services.delete_user(scope, id, None, versions),
     )
-    try:
+    with services.keys.forgetting():
         return await writer.run(bulk, once)
-    finally:
-        services.keys.forget()
 
 
 @routes.get("/me", response_model=UserRead)
@@ -99,8 +97,8 @@ async def replace_user(
     id: IdPath, update: UserUpdate, principal: Admin, services: ServicesDep, versions: IfMatch
 ) -> Response:
     """Replace a user (admins); a password that is left out stays."""
-    row = await services.users.replace(principal.scope(USERS), id, update, versions)
-    services.keys.forget()
+    with services.keys.forgetting():
+        row = await services.users.replace(principal.scope(USERS), id, update, versions)
     return found(USERS, row)
 
 
@@ -109,8 +107,8 @@ async def patch_user(
     id: IdPath, patch: MergePatch, principal: Admin, services: ServicesDep, versions: IfMatch
 ) -> Response:
     """Change some of a user (admins; JSON Merge Patch)."""
-    row = await services.users.patch(principal.scope(USERS), id, patch, versions, UserUpdate)
-    services.keys.forget()
+    with services.keys.forgetting():
+        row = await services.users.patch(principal.scope(USERS), id, patch, versions, UserUpdate)
     return found(USERS, row)
 
 

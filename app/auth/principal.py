@@ -1,7 +1,7 @@
 """Who is asking, and what they may see and do."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bson import ObjectId
 
@@ -45,6 +45,12 @@ class Principal:
         """Raises Forbidden."""
         if permission not in self.permissions:
             raise Forbidden(f"This needs the permission '{permission}', which your key or role does not have.")
+
+    def as_writer(self) -> "Principal":
+        """The same, seeing only what they may change: without the permission 'admin' that is their own.
+        Raises Forbidden."""
+        self.require("write")
+        return self if self.is_admin else replace(self, role="user")
 
     def owner_of_new(self, named: ObjectId | None) -> ObjectId:
         """Whose a new row is; only admins may name somebody else. Raises Forbidden."""

@@ -21,15 +21,18 @@ class KeyRepository(Repository[ApiKey]):
             return await self.collection.find_one({"hash": key_hash}, KEYS.projection)
 
     async def touch(self, id: ObjectId, at: datetime) -> None:
-        """Note when the key was last used."""
+        """Note when the key was last used, unless a later use is noted."""
+        condition = {"_id": id, "last_used_at": {"$not": {"$gt": at}}}
         with pymongo.timeout(WRITE_SECONDS):
-            await self.collection.update_one({"_id": id}, {"$max": {"last_used_at": at}})
+            await self.collection.update_one(condition, {"$set": {"last_used_at": at}})
 
     async def put(self, key: ApiKey) -> None:
-        """Store the key unless one of its hash is there."""
+        """Store the key; one of its hash becomes this user's, with these scopes and this expiry."""
         row = key.to_row()
+        granted = {name: row.pop(name) for name in ("user_id", "scopes", "expires_at")}
+        change = {"$set": granted, "$setOnInsert": row}
         with pymongo.timeout(WRITE_SECONDS):
-            await self.collection.update_one({"hash": row["hash"]}, {"$setOnInsert": row}, upsert=True)
+            await self.collection.update_one({"hash": row["hash"]}, change, upsert=True)
 
     async def delete_of_user(self, user_id: ObjectId) -> None:
         with pymongo.timeout(WRITE_SECONDS):

@@ -1,10 +1,13 @@
 """Keys: making, revoking, and finding out who comes with one."""
 
 import asyncio
-import time
-from datetime import timedelta
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from time import monotonic
 
 from bson import ObjectId
+from pymongo.errors import PyMongoError
 
 from app.auth.model import PERMISSIONS, ApiKey
 from app.auth.principal import ROLE_PERMISSIONS, Principal
@@ -29,12 +32,13 @@ class KeyService:
     def __init__(self, rows: KeyRepository, users: UserRepository) -> None:
         self.rows = rows
         self._users = users
-        self._remembered: dict[str, tuple[float, Principal]] = {}
-        self._touching: set[asyncio.Task[None]] = set()
+        self._remembered: dict[str, tuple[float, datetime | None, Principal]] = {}
+        self._changes = 0
+        self._touching: dict[ObjectId, asyncio.Task[None]] = {}
 
     async def create(self, user_id: ObjectId, new: KeyCreate) -> tuple[Row, str]:
         """A new key of the user: its row, and the secret, which is not kept. Raises Invalid."""
-        if new.expires_at is not None and new.expires_at <= now():
+        if _is_over(new.expires_at):
             raise Invalid.field("body.expires_at", "is over already")
         secret = new_key()
         scopes = new.scopes or PERMISSIONS
@@ -51,25 +55,28 @@ class KeyService:
         return row, secret
 
     async def delete(self, scope: Scope, id: ObjectId, versions: Versions = None) -> None:
-        await self.rows.delete(scope, id, versions=versions)
-        self._remembered.clear()
+        """Revoke a key, from now on in this process. Raises NotFound, PreconditionFailed."""
+        with self.forgetting():
+            await self.rows.delete(scope, id, versions=versions)
 
-    async def delete_of_user(self, user_id: ObjectId) -> None:
-        await self.rows.delete_of_user(user_id)
-        self._remembered.clear()
-
-    def forget(self) -> None:
-        """Look every key up again: somebody's role or state has changed."""
-        self._remembered.clear()
+    @contextmanager
+    def forgetting(self) -> Iterator[None]:
+        """Look every key up again after what happens inside: somebody's keys, role or state may have changed, even
+        when it failed. A transaction has to end inside too."""
+        try:
+            yield
+        finally:
+            self._changes += 1
+            self._remembered.clear()
 
     async def authenticate(self, secret: str) -> Principal:
         """Who comes with this key. Raises Unauthenticated, with the same words whatever is wrong with it."""
         key_hash = hash_key(secret)
-        remembered = self._remembered.get(key_hash)
-        if remembered is not None and remembered[0] > time.monotonic():
-            return remembered[1]
+        if (remembered := self._recall(key_hash)) is not None:
+            return remembered
+        changes = self._changes
         row = await self.rows.find_by_hash(key_hash)
-        if row is None or (row["expires_at"] is not None and row["expires_at"] <= now()):
+        if row is None or _is_over(row["expires_at"]):
             raise Unauthenticated(_REFUSAL)
         user = await self._users.find(EVERYTHING, {"_id": row["user_id"]}, fields=("role", "disabled"))
         if user is None or user["disabled"]:
@@ -80,30 +87,43 @@ class KeyService:
             role=user["role"],
             permissions=frozenset(row["scopes"]) & ROLE_PERMISSIONS[user["role"]],
         )
-        self._remember(key_hash, principal)
+        if changes == self._changes:  # otherwise what was read may be older than the change
+            self._remember(key_hash, row["expires_at"], principal)
         self._touch(row)
         return principal
 
-    def _remember(self, key_hash: str, principal: Principal) -> None:
+    def _recall(self, key_hash: str) -> Principal | None:
+        """What is known of the key, unless that is too old or the key has expired since."""
+        if (remembered := self._remembered.get(key_hash)) is None:
+            return None
+        until, expires_at, principal = remembered
+        return None if until <= monotonic() or _is_over(expires_at) else principal
+
+    def _remember(self, key_hash: str, expires_at: datetime | None, principal: Principal) -> None:
         if len(self._remembered) >= REMEMBERED_KEYS:
             self._remembered.clear()
-        self._remembered[key_hash] = (time.monotonic() + REMEMBERED_SECONDS, principal)
+        self._remembered[key_hash] = (monotonic() + REMEMBERED_SECONDS, expires_at, principal)
 
     def _touch(self, row: Row) -> None:
         """Note the use of the key beside the request, at most once a minute."""
-        instant = now()
-        if row["last_used_at"] is not None and instant - row["last_used_at"] < TOUCH_EVERY:
-            return
-        task = asyncio.create_task(self.rows.touch(row["_id"], instant))
-        self._touching.add(task)
-        task.add_done_callback(self._touched)
+        id, instant = row["_id"], now()
+        is_fresh = row["last_used_at"] is not None and instant - row["last_used_at"] < TOUCH_EVERY
+        if not is_fresh and id not in self._touching:
+            self._touching[id] = asyncio.create_task(self._note_use(id, instant))
 
-    def _touched(self, task: "asyncio.Task[None]") -> None:
-        self._touching.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
+    async def _note_use(self, id: ObjectId, instant: datetime) -> None:
+        try:
+            await self.rows.touch(id, instant)
+        except PyMongoError as error:
             logger.warning("key_use_not_noted", error=type(error).__name__)
+        finally:
+            del self._touching[id]
 
     async def aclose(self) -> None:
         """Wait for what is still being noted."""
         if self._touching:
-            await asyncio.wait(self._touching)
+            await asyncio.wait(self._touching.values())
+
+
+def _is_over(expires_at: datetime | None) -> bool:
+    return expires_at is not None and expires_at <= now()

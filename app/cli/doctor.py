@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import UTC
 from typing import Any
 
-from bson import ObjectId
 from rich.table import Table
 
 from app.cli.running import DataOption, print_table, run
@@ -81,7 +80,7 @@ async def _indexes(_: Services) -> Finding:
 
 
 async def _admin(services: Services) -> Finding:
-    good = await services.users.rows.count_enabled_admins(besides=ObjectId()) > 0
+    good = await services.users.rows.has_enabled_admin()
     return Finding(good, "there is one" if good else "nobody can administer: verbatim user role EMAIL admin")
 
 

@@ -12,13 +12,15 @@ from app.auth.resource import KEYS
 from app.auth.schemas import KeyCreate
 from app.bootstrap import ADMIN_EMAIL
 from app.cli.lookup import user_id_of
-from app.cli.running import DataOption, print_table, run
+from app.cli.running import DataOption, checked, print_table, run
 from app.kit.clock import now
 from app.kit.errors import Invalid
 from app.kit.listing import parse_listing
 from app.kit.repository import EVERYTHING, Row
 from app.kit.schemas import parse_object_id
 from app.services import Services
+
+_MOST_DAYS = 36_500
 
 commands = typer.Typer(help="List, create and revoke API keys.", no_args_is_help=True)
 
@@ -52,15 +54,17 @@ def create_key(
     scope: Annotated[
         list[str] | None, typer.Option(help="read, write, export or admin; repeat it for several.")
     ] = None,
-    days: Annotated[int | None, typer.Option(min=1, help="Days until it expires.", show_default="never")] = None,
+    days: Annotated[
+        int | None, typer.Option(min=1, max=_MOST_DAYS, help="Days until it expires.", show_default="never")
+    ] = None,
     data: DataOption = None,
 ) -> None:
     """Make a key and print it, this once."""
-    new = KeyCreate(
-        name=name, scopes=_permissions(scope), expires_at=None if days is None else now() + timedelta(days=days)
-    )
+    scopes = _permissions(scope)
+    expires_at = None if days is None else now() + timedelta(days=days)
 
     async def work(services: Services) -> str:
+        new = checked(KeyCreate, name=name, scopes=scopes, expires_at=expires_at)
         _, secret = await services.keys.create(await user_id_of(services, email), new)
         return secret
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pymongo.errors import PyMongoError
 from rich.console import Console
 from rich.table import Table
@@ -17,12 +17,13 @@ from app.bootstrap import KEY_FILE, ensure_admin
 from app.config import Settings
 from app.database import DatabaseUnavailable
 from app.imports.streams import UnreadableSource
-from app.kit.errors import VerbatimError
+from app.kit.errors import Invalid, VerbatimError
 from app.kit.logs import configure_logs
 from app.mongod import MongodUnavailable
 from app.services import Services, open_services
 
 T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
 
 DataOption = Annotated[
     Path | None,
@@ -31,12 +32,15 @@ DataOption = Annotated[
     ),
 ]
 
+_PIPED_WIDTH = 10_000
+
 console = Console(stderr=True, highlight=False)
 
 
 def print_table(table: Table) -> None:
-    """The table on standard output, so that it can be piped."""
-    Console(highlight=False).print(table)
+    """The table on standard output, with its texts as they are; piped, a row is one line."""
+    width = None if sys.stdout.isatty() else _PIPED_WIDTH
+    Console(highlight=False, markup=False, emoji=False, width=width).print(table)
 
 
 def read_settings(**overrides: Any) -> Settings:
@@ -48,6 +52,15 @@ def read_settings(**overrides: Any) -> Settings:
             name = "_".join(("VERBATIM", *(str(part) for part in each["loc"]))).upper()
             _complain(f"{name}: {each['msg'].removeprefix('Value error, ')}")
         sys.exit(1)
+
+
+def checked(schema: type[M], **options: Any) -> M:
+    """The options as `schema`; raises Invalid with one sentence."""
+    try:
+        return schema(**options)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise Invalid(f"{first['loc'][0]}: {first['msg'].removeprefix('Value error, ')}") from error
 
 
 @contextmanager

@@ -1,11 +1,14 @@
 """`verbatim serve`: the embedded MongoDB, if no other is named, and the API."""
 
 import asyncio
+import errno
+import math
+import shlex
 import signal
 import socket
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated
 
 import typer
@@ -17,6 +20,10 @@ from app.config import Settings
 from app.kit.logs import configure_logs
 from app.kit.streaming import Drain
 from app.main import build_app, serve_with
+from app.turns.runner import ENDING_SECONDS
+
+LOCAL_ADDRESSES: Mapping[str, str] = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 keys
+"""Where a server that listens on every address can be reached from its own machine."""
 
 
 def serve(
@@ -52,26 +59,32 @@ def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:
 
 
 def _listen(settings: Settings) -> socket.socket:
-    """Take the port before anything else is started."""
+    """Take the port before anything else is started; who comes early waits until the server is ready."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((settings.host, settings.port))
+        listener.listen()  # only this finds out whether another one listens
     except OSError as error:
         listener.close()
+        advice = _ADVICE.get(error.errno or 0, "check VERBATIM_HOST or --host")
         print(
-            f"verbatim: cannot listen on {settings.host}:{settings.port} ({error.strerror}); "
-            "stop what uses it, or choose another with --port or VERBATIM_PORT.",
+            f"verbatim: cannot listen on {settings.host}:{settings.port} ({error.strerror}); {advice}.",
             file=sys.stderr,
         )
         sys.exit(1)
     return listener
 
 
+_ADVICE: Mapping[int, str] = {
+    errno.EADDRINUSE: "stop what uses it, or choose another with --port or VERBATIM_PORT",
+    errno.EACCES: "choose a port of 1024 or above with --port or VERBATIM_PORT",
+}
+
+
 async def _serve(settings: Settings, listener: socket.socket) -> None:
-    app = build_app(settings)
-    drain = Drain()
+    app, drain = build_app(settings), Drain()
     config = uvicorn.Config(
         app,
         http="httptools",
@@ -79,45 +92,43 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=int(settings.drain_timeout) or 1,
+        # Turns are interrupted at the drain timeout, and whoever waits for one must still get its answer.
+        timeout_graceful_shutdown=math.ceil(settings.drain_timeout + ENDING_SECONDS),
     )
+    server = _Server(config)
     async with opened(settings) as services:
         serve_with(app, services, drain)
+        runner = services.turns.runner
+
+        def stop() -> None:
+            server.force_exit = server.should_exit  # a second signal does not wait
+            server.should_exit = True
+            drain.start()
+            if server.force_exit:
+                runner.stop()
+
+        _on_signals(stop)
         _welcome(settings, listener.getsockname()[1])
-        await _Server(config, drain).serve(sockets=[listener])
+        await server.serve(sockets=[listener])
+
+
+def _on_signals(stop: Callable[[], None]) -> None:
+    """Call `stop` at every SIGINT and SIGTERM, until the event loop is closed."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop)
 
 
 class _Server(uvicorn.Server):
-    """A server that ends open streams when it is told to stop, and leaves the process to its caller."""
+    """A server that leaves the signals to its caller, also while the services are closed after it."""
 
-    def __init__(self, config: uvicorn.Config, drain: Drain) -> None:
-        super().__init__(config)
-        self._drain = drain
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._stop)
-        try:
-            yield
-        finally:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.remove_signal_handler(number)
-
-    def _stop(self) -> None:
-        self.force_exit = self.should_exit  # a second signal does not wait
-        self.should_exit = True
-        self._drain.start()
+    def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]
+        return nullcontext()
 
 
 def _welcome(settings: Settings, port: int) -> None:
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    url = f"http://{'127.0.0.1' if settings.host in {'0.0.0.0', ''} else host}:{port}"  # noqa: S104 what to show, not what to bind
-    key_file = settings.data / KEY_FILE
-    key, where = f"$(cat {key_file})", str(key_file)
-    if settings.bootstrap_key is not None:
-        key, where = "$VERBATIM_BOOTSTRAP_KEY", "the value of VERBATIM_BOOTSTRAP_KEY"
+    host = LOCAL_ADDRESSES.get(settings.host, settings.host)
+    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    key, where = _admin_key(settings)
     authorization = f'-H "Authorization: Bearer {key}"'
     print(
         f"""
@@ -134,3 +145,13 @@ Ctrl-C stops it.
 """,
         flush=True,
     )
+
+
+def _admin_key(settings: Settings) -> tuple[str, str]:
+    """The admin's key as the shell reads it, and in words."""
+    if settings.bootstrap_key is not None:
+        return "$VERBATIM_BOOTSTRAP_KEY", "the value of VERBATIM_BOOTSTRAP_KEY"
+    file = (settings.data / KEY_FILE).absolute()
+    if file.exists():
+        return f"$(cat {shlex.quote(str(file))})", str(file)
+    return "$KEY", "shown when it was made; for another one: verbatim key create"

@@ -3,12 +3,10 @@
 from typing import Annotated, Literal
 
 import typer
-from pydantic import ValidationError
 from rich.table import Table
 
 from app.cli.lookup import user_id_of
-from app.cli.running import DataOption, print_table, run
-from app.kit.errors import Invalid
+from app.cli.running import DataOption, checked, print_table, run
 from app.kit.listing import parse_listing
 from app.kit.repository import EVERYTHING, Row
 from app.services import Fate, Services
@@ -56,22 +54,17 @@ def create_user(
     secret = typer.prompt("Password", hide_input=True, confirmation_prompt=True) if password else None
 
     async def work(services: Services) -> Row:
-        return await services.users.create(_checked(email, name or email, role, secret))
+        new = checked(UserCreate, email=email, name=name or email, role=role, password=secret)
+        return await services.users.create(new)
 
     print(run(data, work)["_id"])
 
 
-def _checked(email: str, name: str, role: str, password: str | None) -> UserCreate:
-    try:
-        return UserCreate.model_validate({"email": email, "name": name, "role": role, "password": password})
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise Invalid(f"{first['loc'][0]}: {first['msg'].removeprefix('Value error, ')}") from error
-
-
 @commands.command("role")
 def set_role(
-    email: Email, role: Annotated[Literal["user", "analyst", "admin"], typer.Argument(help="The new role.")], data: DataOption = None
+    email: Email,
+    role: Annotated[Literal["user", "analyst", "admin"], typer.Argument(help="The new role.")],
+    data: DataOption = None,
 ) -> None:
     """Give a user another role."""
 

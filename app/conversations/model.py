@@ -76,9 +76,10 @@ class Conversation(StoredDocument):
             *_sorted_by("created_at", "updated_at", "last_message_at", "title"),
             IndexModel(
                 [("owner_id", ASCENDING), ("source_id", ASCENDING)],
-                name="source_v1",
+                name="source_v2",
                 unique=True,
-                partialFilterExpression={"source_id": {"$type": "string"}},
+                # Not $type: the planner does not see that a string is one, and would read all of the owner's rows.
+                partialFilterExpression={"source_id": {"$gt": ""}},
             ),
         ]
 

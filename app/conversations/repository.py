@@ -1,6 +1,8 @@
 """Queries of conversations and messages."""
 
 from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import pymongo
@@ -13,6 +15,8 @@ from app.kit.clock import now
 from app.kit.deadlines import READ_SECONDS, WRITE_SECONDS
 from app.kit.repository import Repository, Row, Scope
 from app.kit.transactions import current_session
+
+HISTORY_BATCH = 100
 
 
 class ConversationRepository(Repository[Conversation]):
@@ -51,20 +55,6 @@ class ConversationRepository(Repository[Conversation]):
             row = await self.collection.find_one(scope.where({"_id": id}), {"active_turn_id": 1})
         return None if row is None else row["active_turn_id"]
 
-    async def restore(self, scope: Scope, id: ObjectId) -> bool:
-        """Make a deleted conversation active; False when there is no such deleted one."""
-        change = {"$set": {"status": "active", "updated_at": now()}, "$inc": {"version": 1}}
-        with pymongo.timeout(WRITE_SECONDS):
-            result = await self.collection.update_one(
-                scope.where({"_id": id, "status": "deleted"}), change, session=current_session()
-            )
-        return result.matched_count > 0
-
-    async def is_deleted(self, scope: Scope, id: ObjectId) -> bool:
-        with pymongo.timeout(READ_SECONDS):
-            row = await self.collection.find_one(scope.where({"_id": id, "status": "deleted"}), {"_id": 1})
-        return row is not None
-
     async def ids_of_owner(self, owner_id: ObjectId, *, limit: int) -> list[ObjectId]:
         """Ids of an owner's conversations, deleted ones included."""
         with pymongo.timeout(READ_SECONDS):
@@ -85,6 +75,13 @@ class ConversationRepository(Repository[Conversation]):
             )
 
 
+class DeletedConversationRepository(Repository[Conversation]):
+    """Conversations that were deleted: all that is left to do is to restore or to purge them."""
+
+    document = Conversation
+    resource = replace(CONVERSATIONS, singular="deleted conversation", live_filter={"status": "deleted"})
+
+
 class MessageRepository(Repository[Message]):
     document = Message
     resource = MESSAGES
@@ -96,20 +93,26 @@ class MessageRepository(Repository[Message]):
         return rows
 
     async def history(self, conversation_id: ObjectId, *, before_seq: int) -> AsyncIterator[Row]:
-        """The messages before a number that belong to the exchange, newest first: {role, content}."""
+        """The messages before a number that belong to the exchange, newest first: {seq, role, content}.
+
+        Read in batches, because the reader stops where its budget ends: no cursor and no deadline is left open in it.
+        """
+        while rows := await self._history_batch(conversation_id, before_seq):
+            for row in rows:
+                yield row
+            before_seq = rows[-1]["seq"]
+
+    async def _history_batch(self, conversation_id: ObjectId, before_seq: int) -> list[Row]:
         condition = {
             "conversation_id": conversation_id,
             "seq": {"$lt": before_seq},
             "status": {"$nin": ["failed", "superseded", "streaming"]},
             "kind": "message",
         }
+        projection = {"_id": 0, "seq": 1, "role": 1, "content": 1}
         with pymongo.timeout(READ_SECONDS):
-            cursor = self.collection.find(condition, {"_id": 0, "role": 1, "content": 1}, sort=[("seq", -1)])
-            try:
-                async for row in cursor:
-                    yield row
-            finally:
-                await cursor.close()  # the reader stops where its budget ends
+            cursor = self.collection.find(condition, projection, sort=[("seq", -1)], limit=HISTORY_BATCH)
+            return await cursor.to_list()
 
     async def finish(self, id: ObjectId, outcome: dict[str, Any]) -> Row | None:
         """Put the outcome on a message that is still streaming; None when it is not."""
@@ -123,13 +126,30 @@ class MessageRepository(Repository[Message]):
                 session=current_session(),
             )
 
-    async def hide(self, conversation_id: ObjectId, *, hidden: bool) -> None:
-        """Take a conversation's messages out of lists and searches, or put them back."""
-        change = {"$set": {"deleted_at": now() if hidden else None}}
+    async def hide(self, conversation_id: ObjectId, *, after_seq: int = 0) -> int:
+        """Take a conversation's messages after a number out of lists and searches; answers how many were in them."""
+        condition = {"conversation_id": conversation_id, "seq": {"$gt": after_seq}, "deleted_at": None}
+        return await self._set_deleted_at(condition, now())
+
+    async def show(self, conversation_id: ObjectId) -> None:
+        """Put a conversation's messages back into lists and searches."""
+        await self._set_deleted_at({"conversation_id": conversation_id, "deleted_at": {"$ne": None}}, None)
+
+    async def _set_deleted_at(self, condition: dict[str, Any], instant: datetime | None) -> int:
         with pymongo.timeout(WRITE_SECONDS):
-            await self.collection.update_many({"conversation_id": conversation_id}, change, session=current_session())
+            result = await self.collection.update_many(
+                condition, {"$set": {"deleted_at": instant}}, session=current_session()
+            )
+        return result.modified_count
+
+    async def count(self, conversation_id: ObjectId) -> int:
+        """How many messages of a conversation are stored."""
+        with pymongo.timeout(READ_SECONDS):
+            return await self.collection.count_documents(
+                {"conversation_id": conversation_id}, session=current_session()
+            )
 
     async def purge(self, conversation_id: ObjectId) -> None:
         """Remove a conversation's messages for good."""
         with pymongo.timeout(WRITE_SECONDS):
-            await self.collection.delete_many({"conversation_id": conversation_id})
+            await self.collection.delete_many({"conversation_id": conversation_id}, session=current_session())

@@ -19,7 +19,6 @@ Title = Annotated[str, StringConstraints(max_length=500)]
 SystemPrompt = Annotated[str, StringConstraints(max_length=100_000)]
 ModelName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Tags = Annotated[list[Tag], Field(max_length=64), AfterValidator(_unique)]
-Content = Annotated[str, StringConstraints(max_length=1024 * 1024)]
 
 
 class ConversationUpdate(Input):
@@ -56,7 +55,7 @@ class ConversationRead(Output):
 
 class MessageCreate(Input):
     role: MessageRole
-    content: Content
+    content: str
     model: ModelName | None = None
     metadata: Metadata = Field(default_factory=dict)
 

@@ -1,6 +1,6 @@
 """Exports: all rows of a list as a file, in constant memory, complete or visibly broken off."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +8,7 @@ from app import __version__
 from app.kit.clock import now
 from app.kit.errors import FieldError, Invalid
 from app.kit.export import FORMATS, ExportOptions, Format, Heading
+from app.kit.export.worker import closing
 from app.kit.listing import Listing
 from app.kit.repository import Repository, Row, Scope
 from app.kit.resource import Column, Resource
@@ -41,7 +42,7 @@ def export_rows(
     }
     chunks = writer.stream(
         [Heading(column.name, column.label, column.kind) for column in chosen],
-        _values(rows.batches(scope, listing), chosen),
+        _picked(rows.batches(scope, listing), chosen),
         about,
         ExportOptions(raw=raw, sheet_name=resource.name.capitalize()),
     )
@@ -61,14 +62,32 @@ def choose_columns(resource: Resource, names: str | None) -> Sequence[Column]:
     return [known[name] for name in wanted]
 
 
-async def _values(batches: AsyncIterator[list[Row]], columns: Sequence[Column]) -> AsyncIterator[list[list[Any]]]:
-    paths = [column.path.split(".") for column in columns]
-    async for rows in batches:
-        yield [[_value(row, path) for path in paths] for row in rows]
+async def _picked(
+    batches: AsyncIterator[list[Row]], columns: Sequence[Column]
+) -> AsyncGenerator[Iterable[list[Any]], None]:
+    """The columns' values of each row, taken from it when the writer's thread reads them."""
+    pick = _picker([column.path for column in columns])
+    async with closing(batches):
+        async for rows in batches:
+            yield map(pick, rows)
 
 
-def _value(row: Mapping[str, Any], path: Sequence[str]) -> Any:
-    value: Any = row
+def _picker(paths: Sequence[str]) -> Callable[[Row], list[Any]]:
+    """A function that takes the values of these paths from a row; what is absent is None."""
+    members = [path.partition(".")[0] for path in paths]
+    nested = [(index, path.split(".")[1:]) for index, path in enumerate(paths) if "." in path]
+
+    def pick(row: Row) -> list[Any]:
+        values = list(map(row.get, members))
+        for index, rest in nested:
+            if values[index] is not None:
+                values[index] = _within(values[index], rest)
+        return values
+
+    return pick
+
+
+def _within(value: Any, path: Sequence[str]) -> Any:
     for segment in path:
-        value = value.get(segment) if isinstance(value, Mapping) else None
+        value = value.get(segment) if isinstance(value, dict) else None
     return value

@@ -7,6 +7,7 @@ from typing import Any
 from bson.errors import BSONError, InvalidDocument
 from pymongo.errors import (
     AutoReconnect,
+    BulkWriteError,
     DocumentTooLarge,
     DuplicateKeyError,
     OperationFailure,
@@ -35,8 +36,10 @@ UNSTORABLE = (OverflowError, UnicodeEncodeError, InvalidDocument, BSONError)
 
 def translate(error: Exception, *, is_write: bool) -> VerbatimError | None:
     """The client's error, or None when it is a fault of ours. `is_write`: whether the request could change anything."""
+    if isinstance(error, BulkWriteError):
+        error = _first_of(error)
     if isinstance(error, OperationFailure) and (by_code := _BY_CODE.get(error.code or 0)):
-        return by_code(error)
+        return OutcomeUnknown() if is_write and error.timeout else by_code(error)
     if isinstance(error, PyMongoError) and error.has_error_label("TransientTransactionError"):
         return Unavailable("The transaction met too many conflicts; retry.")
     if getattr(error, "timeout", False) or isinstance(error, AutoReconnect):
@@ -46,6 +49,15 @@ def translate(error: Exception, *, is_write: bool) -> VerbatimError | None:
     if isinstance(error, UNSTORABLE):
         return _unstorable(error)
     return None
+
+
+def _first_of(bulk: BulkWriteError) -> OperationFailure:
+    """The write that stopped an ordered bulk, as it would have failed alone; the bulk itself when none did."""
+    faults = (bulk.details or {}).get("writeErrors")
+    if not faults:
+        return bulk
+    kind = DuplicateKeyError if faults[0]["code"] == 11000 else OperationFailure
+    return kind(faults[0].get("errmsg", ""), faults[0]["code"], faults[0])
 
 
 def _unstorable(error: Exception) -> VerbatimError:
@@ -70,7 +82,8 @@ def _keys_in_message(message: str) -> list[str]:
 
 
 def _pattern(error: OperationFailure) -> VerbatimError:
-    reason = str((error.details or {}).get("errmsg", "")).partition("::")[0].strip() or "it cannot be compiled"
+    message = str((error.details or {}).get("errmsg", ""))
+    reason = message.rpartition("Invalid Regex in $regexMatch: ")[2] or "it cannot be compiled"
     return InvalidPattern(f"q: {reason}", fields=[FieldError("query.q", reason)])
 
 
@@ -80,10 +93,11 @@ def _too_expensive(_: OperationFailure) -> VerbatimError:
 
 _BY_CODE: Mapping[int, Translation] = {
     50: _too_expensive,
+    292: _too_expensive,  # a sort that does not fit the server's memory
     112: lambda _: Unavailable("Another write changed the same document; retry."),
     10334: lambda _: PayloadTooLarge("The document is larger than the database can store (16 MiB)."),
     11000: duplicate,
     51091: _pattern,
-    51108: _pattern,
+    51111: _pattern,
     51156: lambda _: QueryTooExpensive("The pattern is too complex for a text it met; make it simpler."),
 }

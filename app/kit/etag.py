@@ -5,6 +5,7 @@ import re
 Versions = frozenset[int] | None
 """The versions a write may replace; None means whichever is stored."""
 
+_VERSION = re.compile(r"[1-9][0-9]{0,17}")
 _TAG = re.compile(r'(W/)?"([^"]*)"')
 
 
@@ -16,7 +17,7 @@ def parse_if_match(header: str | None) -> Versions:
     """The versions the client accepts; a weak or foreign tag names none, so that it never matches."""
     if header is None or header.strip() == "*":
         return None
-    return frozenset(int(tag) for weak, tag in _TAG.findall(header) if not weak and re.fullmatch(r"[0-9]{1,18}", tag))
+    return frozenset(int(tag) for weak, tag in _TAG.findall(header) if not weak and _VERSION.fullmatch(tag))
 
 
 def is_unchanged(header: str | None, version: int) -> bool:

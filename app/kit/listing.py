@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from functools import partial
 from hashlib import blake2b
 from typing import Any, Literal
 
@@ -17,6 +18,8 @@ from app.kit.search import MATCHES, contains, search_condition
 DEFAULT_LIMIT = 20
 MAX_LIMIT = 1000
 MAX_CHOICES = 100
+COUNT_LIMIT = 10_000
+"""An estimated total of a filtered list is counted no further than this."""
 
 CountMode = Literal["exact", "estimate"]
 COUNT_MODES: tuple[CountMode, ...] = ("exact", "estimate")
@@ -50,38 +53,27 @@ def parse_listing(resource: Resource, parameters: Iterable[tuple[str, str]], *, 
     Raises Invalid naming every parameter at fault.
     """
     values, errors = _unique(parameters)
-    conditions: list[dict[str, Any]] = []
-    for name, text in values.items():
-        column_name, operator = _split(name)
-        if name in (_PAGE_PARAMETERS if paged else _LIST_PARAMETERS):
-            continue
-        column = resource.by_name.get(column_name)
-        if column is None or operator not in column.operators:
-            errors.append(FieldError(f"query.{name}", "is not a parameter of this list"))
-            continue
-        try:
-            conditions.append(_condition(column, operator, text))
-        except ValueError as error:
-            errors.append(FieldError(f"query.{name}", str(error)))
-    sort = _read(_sort, resource, values, errors, "sort")
-    limit = _read(_limit, resource, values, errors, "limit")
-    fields = _read(_fields, resource, values, errors, "fields")
-    count = _read(_count, resource, values, errors, "count")
-    search = _read(_search, resource, values, errors, "q")
+    own = _own_parameters(resource, paged=paged)
+    filters = {name: text for name, text in values.items() if name not in own}
+    conditions = [_read(errors, name, partial(_condition, resource, name, text)) for name, text in filters.items()]
+    sort = _read(errors, "sort", partial(_sort, resource, values))
+    limit = _read(errors, "limit", partial(_limit, values))
+    fields = _read(errors, "fields", partial(_fields, resource, values))
+    count = _read(errors, "count", partial(_count, values))
+    search = _search(resource, values, errors)
     if errors:
         raise Invalid("; ".join(f"{error.field}: {error.message}" for error in errors), fields=errors)
-    if search:
-        conditions.append(search)
+    filtered = [resource.filters[name] for name in filters]
     return Listing(
         resource=resource,
-        conditions=(*conditions, *_defaults(resource, values)),
+        conditions=(*conditions, *([search] if search else []), *_live(resource, filtered)),
         sort=sort,
         limit=limit,
         after=values.get("after"),
         fields=fields,
         count=count,
-        is_search=bool(search) or any(name.endswith("__has") for name in values),
-        asked={name: text for name, text in values.items() if name not in _PAGE_ONLY},
+        is_search=search is not None or any(operator == "has" for _, operator in filtered),
+        asked={name: text for name, text in values.items() if name not in {"sort", *_PAGE_ONLY}},
     )
 
 
@@ -93,9 +85,13 @@ def parse_boolean(name: str, text: str) -> bool:
         raise Invalid.field(f"query.{name}", str(error)) from error
 
 
-_PAGE_ONLY = frozenset({"limit", "after", "fields", "count", "sort"})
-_LIST_PARAMETERS = frozenset({"sort", "q", "match", "case_sensitive"})
-_PAGE_PARAMETERS = _LIST_PARAMETERS | _PAGE_ONLY
+_PAGE_ONLY = frozenset({"limit", "after", "fields", "count"})
+_SEARCH_ONLY = frozenset({"q", "match", "case_sensitive"})
+
+
+def _own_parameters(resource: Resource, *, paged: bool) -> frozenset[str]:
+    """The parameters of every list that are not filters by a column."""
+    return frozenset({"sort"}) | (_PAGE_ONLY if paged else set()) | (_SEARCH_ONLY if resource.searchable else set())
 
 
 def _unique(parameters: Iterable[tuple[str, str]]) -> tuple[dict[str, str], list[FieldError]]:
@@ -108,20 +104,10 @@ def _unique(parameters: Iterable[tuple[str, str]]) -> tuple[dict[str, str], list
     return values, errors
 
 
-def _split(name: str) -> tuple[str, Operator]:
-    column, separator, operator = name.rpartition("__")
-    return (column, operator) if separator else (name, "eq")  # type: ignore[return-value]
-
-
-def _read(
-    reader: Callable[[Resource, Mapping[str, str]], Any],
-    resource: Resource,
-    values: Mapping[str, str],
-    errors: list[FieldError],
-    name: str,
-) -> Any:
+def _read(errors: list[FieldError], name: str, read: Callable[[], Any]) -> Any:
+    """What `read` answers; None when it refuses, which goes to `errors` under the parameter's name."""
     try:
-        return reader(resource, values)
+        return read()
     except ValueError as error:
         errors.append(FieldError(f"query.{name}", str(error)))
         return None
@@ -134,10 +120,11 @@ def _sort(resource: Resource, values: Mapping[str, str]) -> Sort:
     if column is None or not column.sortable:
         names = ", ".join(each.name for each in resource.sortable)
         raise ValueError(f"can be one of {names}, with '-' before it for the reverse")
-    return Sort(column.path, descending=text != name, nullable=column.nullable, unique=column.unique)
+    unique = column.unique or column.path == "_id"
+    return Sort(column.path, descending=text != name, nullable=column.nullable, unique=unique)
 
 
-def _limit(_: Resource, values: Mapping[str, str]) -> int:
+def _limit(values: Mapping[str, str]) -> int:
     text = values.get("limit", str(DEFAULT_LIMIT))
     if not re.fullmatch(r"[0-9]{1,6}", text) or not 1 <= int(text) <= MAX_LIMIT:
         raise ValueError(f"is a whole number from 1 to {MAX_LIMIT}")
@@ -156,7 +143,7 @@ def _fields(resource: Resource, values: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(name for name in names if "." not in name or name.partition(".")[0] not in names)
 
 
-def _count(_: Resource, values: Mapping[str, str]) -> CountMode | None:
+def _count(values: Mapping[str, str]) -> CountMode | None:
     if "count" not in values:
         return None
     for mode in COUNT_MODES:
@@ -165,25 +152,36 @@ def _count(_: Resource, values: Mapping[str, str]) -> CountMode | None:
     raise ValueError("is 'exact' or 'estimate'")
 
 
-def _search(resource: Resource, values: Mapping[str, str]) -> dict[str, Any] | None:
-    match = values.get("match", "literal")
-    if match not in MATCHES:
-        raise ValueError(f"match is one of {', '.join(MATCHES)}")
-    case_sensitive = _boolean(values.get("case_sensitive", "false"))
-    if "q" not in values:
-        return None
+def _search(resource: Resource, values: Mapping[str, str], errors: list[FieldError]) -> dict[str, Any] | None:
     if not resource.searchable:
-        raise ValueError("is not a parameter of this list")
+        return None
+    match = _read(errors, "match", lambda: _match(values.get("match", "literal")))
+    case_sensitive = _read(errors, "case_sensitive", lambda: _boolean(values.get("case_sensitive", "false")))
+    if "q" not in values or match is None or case_sensitive is None:
+        return None
     paths = [column.path for column in resource.searchable]
-    return search_condition(paths, values["q"], match, case_sensitive=case_sensitive)
+    condition: dict[str, Any] | None = _read(
+        errors, "q", lambda: search_condition(paths, values["q"], match, case_sensitive=case_sensitive)
+    )
+    return condition
 
 
-def _defaults(resource: Resource, values: Mapping[str, str]) -> list[dict[str, Any]]:
-    asked = {_split(name)[0] for name in values}
-    return [{path: value} for path, value in resource.live_filter.items() if path not in asked]
+def _match(text: str) -> str:
+    if text not in MATCHES:
+        raise ValueError(f"is one of {', '.join(MATCHES)}")
+    return text
 
 
-def _condition(column: Column, operator: Operator, text: str) -> dict[str, Any]:
+def _live(resource: Resource, filtered: Iterable[tuple[Column, Operator]]) -> list[dict[str, Any]]:
+    """The resource's own conditions, but for the columns by which the client filters."""
+    paths = {column.path for column, _ in filtered}
+    return [{path: value} for path, value in resource.live_filter.items() if path not in paths]
+
+
+def _condition(resource: Resource, name: str, text: str) -> dict[str, Any]:
+    if name not in resource.filters:
+        raise ValueError("is not a parameter of this list")
+    column, operator = resource.filters[name]
     if operator == "exists":
         return {column.path: {"$ne": None}} if _boolean(text) else {column.path: None}
     if operator == "has":
@@ -214,8 +212,11 @@ def _integer(text: str) -> int:
     return int(text)
 
 
+_NUMBER = re.compile(r"[+-]?[0-9]{1,30}(\.[0-9]{1,30})?([eE][+-]?[0-9]{1,3})?")
+
+
 def _number(text: str) -> float:
-    value = float(text) if re.fullmatch(r"[+-]?[0-9.]{1,30}(e[+-]?[0-9]{1,3})?", text, re.IGNORECASE) else math.nan
+    value = float(text) if _NUMBER.fullmatch(text) else math.nan
     if not math.isfinite(value):
         raise ValueError("is a number")
     return value

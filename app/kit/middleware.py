@@ -5,9 +5,11 @@ import secrets
 import time
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.kit.errors import VerbatimError
+from app.kit.errors import PayloadTooLarge, VerbatimError
 from app.kit.logs import begin_request, logger
 from app.kit.problems import problem
 
@@ -38,6 +40,8 @@ class RequestContext:
 
         try:
             await self.app(scope, receive, send_with_id)
+        except ClientDisconnect:
+            logger.info("client_left", method=scope["method"], path=scope["path"])
         except Exception:
             logger.exception("unhandled_error", method=scope["method"], path=scope["path"])
             if status:  # the answer has begun: break it off, so that nobody takes it for complete
@@ -46,6 +50,35 @@ class RequestContext:
         finally:
             elapsed = round((time.perf_counter() - started) * 1000, 1)
             logger.info("request", method=scope["method"], path=scope["path"], status=status, ms=elapsed)
+
+
+class BodyLimit:
+    """Refuses a body over the limit: at once when its Content-Length says so, otherwise when it has come that far."""
+
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        self.app = app
+        self.max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        sentence = f"The body is larger than {self.max_bytes} bytes."
+        announced = Headers(scope=scope).get("content-length", "")
+        if announced.isdigit() and int(announced) > self.max_bytes:
+            await problem(PayloadTooLarge(sentence))(scope, receive, send)
+            return
+        received = 0
+
+        async def receive_within_limit() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self.max_bytes:
+                raise HTTPException(413, sentence)  # the one error that FastAPI lets through while it reads a body
+            return message
+
+        await self.app(scope, receive_within_limit, send)
 
 
 def _request_id(headers: Headers) -> str:

@@ -101,4 +101,5 @@ class Cursors:
             raise InvalidCursor("after: this is not a cursor") from error
 
     def _sign(self, fingerprint: bytes, payload: bytes) -> bytes:
-        return blake2b(fingerprint + payload, key=self._secret, digest_size=_SIGNATURE_BYTES).digest()
+        list_digest = blake2b(fingerprint).digest()  # of one length, so that no byte can move from one to the other
+        return blake2b(list_digest + payload, key=self._secret, digest_size=_SIGNATURE_BYTES).digest()

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from app.kit.listing import COUNT_MODES, DEFAULT_LIMIT, MAX_LIMIT
+from app.kit.listing import COUNT_LIMIT, COUNT_MODES, DEFAULT_LIMIT, MAX_LIMIT
 from app.kit.resource import Column, Kind, Operator, Resource
+from app.kit.schemas import INT64_MAX, INT64_MIN
 from app.kit.search import MATCHES, MAX_QUERY_CHARACTERS
 
 Schema = dict[str, Any]
@@ -12,7 +13,7 @@ Schema = dict[str, Any]
 _SCHEMAS: Mapping[Kind, Schema] = {
     "text": {"type": "string"},
     "texts": {"type": "string"},
-    "integer": {"type": "integer"},
+    "integer": {"type": "integer", "minimum": INT64_MIN, "maximum": INT64_MAX},
     "number": {"type": "number"},
     "boolean": {"type": "boolean"},
     "instant": {"type": "string", "format": "date-time"},
@@ -33,12 +34,13 @@ _SENTENCES: Mapping[Operator, str] = {
     "has": "{label} contains this text, whatever its case",
 }
 
+_COUNT_SENTENCE = f"Add `total`; an estimate of a filtered list counts no further than {COUNT_LIMIT}"
+
 
 def list_parameters(resource: Resource, *, paged: bool = True) -> Schema:
     """`openapi_extra` of a route that lists (or, without `paged`, exports) the resource."""
     parameters = [*(_page_parameters(resource) if paged else []), _sort(resource), *_search(resource)]
-    for column in resource.columns:
-        parameters.extend(_filter(column, operator) for operator in column.operators)
+    parameters.extend(_filter(name, column, operator) for name, (column, operator) in resource.filters.items())
     return {"parameters": parameters}
 
 
@@ -52,7 +54,7 @@ def _page_parameters(resource: Resource) -> list[Schema]:
         _query("limit", "How many items a page has", limit),
         _query("after", "The `next` of the page before this one", {"type": "string"}),
         _query("fields", f"Only these, separated by commas: {', '.join(resource.members)}", {"type": "string"}),
-        _query("count", "Add `total`", {"type": "string", "enum": list(COUNT_MODES)}),
+        _query("count", _COUNT_SENTENCE, {"type": "string", "enum": list(COUNT_MODES)}),
     ]
 
 
@@ -73,8 +75,7 @@ def _search(resource: Resource) -> list[Schema]:
     ]
 
 
-def _filter(column: Column, operator: Operator) -> Schema:
-    name = column.name if operator == "eq" else f"{column.name}__{operator}"
+def _filter(name: str, column: Column, operator: Operator) -> Schema:
     schema = dict(_SCHEMAS[column.kind])
     if operator == "exists":
         schema = {"type": "boolean"}

@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
-from pymongo.errors import PyMongoError
+from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -16,6 +16,8 @@ from app.kit.logs import logger, request_id
 from app.kit.responses import to_json
 
 PROBLEM_JSON = "application/problem+json"
+SHOWN_FIELDS = 50
+"""Places at fault that an answer names: a refusal must not cost more than the request did."""
 
 
 class FieldProblem(BaseModel):
@@ -58,9 +60,16 @@ def as_verbatim_error(error: Exception, *, is_write: bool) -> VerbatimError | No
     if isinstance(error, VerbatimError):
         return error
     if isinstance(error, RequestValidationError):
-        fields = [_field_error(each) for each in error.errors()]
-        return Invalid("; ".join(f"{each.field}: {each.message}" for each in fields), fields=fields)
+        return _invalid(error.errors())
     return translate(error, is_write=is_write)
+
+
+def _invalid(errors: Sequence[Any]) -> Invalid:
+    fields = [_field_error(each) for each in errors[:SHOWN_FIELDS]]
+    detail = "; ".join(f"{each.field}: {each.message}" for each in fields)
+    if len(errors) > SHOWN_FIELDS:
+        detail += f"; and {len(errors) - SHOWN_FIELDS} more"
+    return Invalid(detail, fields=fields)
 
 
 def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -76,7 +85,6 @@ _DESCRIPTIONS: Mapping[int, str] = {
     409: "Contradicts the stored state",
     412: "If-Match names another version; `current` shows the stored one",
     413: "Over a size limit",
-    415: "Not JSON",
     422: "Cannot be understood; `fields` names the places at fault",
     502: "The language model's server failed",
     503: "Cannot be served now; see Retry-After",
@@ -94,8 +102,15 @@ async def _on_error(request: Request, error: Exception) -> Response:
     if known is None:
         raise error
     if not isinstance(error, VerbatimError | RequestValidationError):
-        logger.warning("database_error", code=known.code, error=type(error).__name__, reason=str(error)[:500])
+        logger.warning("database_error", code=known.code, error=type(error).__name__, reason=_reason(error))
     return problem(known)
+
+
+def _reason(error: Exception) -> str:
+    """What ops need to know of it; messages about documents and queries would show what people wrote."""
+    if isinstance(error, OperationFailure):
+        return str((error.details or {}).get("codeName", error.code))
+    return str(error)[:500] if isinstance(error, ConnectionFailure) else ""
 
 
 def _field_error(error: Mapping[str, Any]) -> FieldError:

@@ -1,7 +1,8 @@
 """Repositories: the only place where queries are written. Every call takes the scope and puts it into the filter."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -9,13 +10,14 @@ import pymongo
 from bson import ObjectId
 from pymongo import ReturnDocument
 from pymongo.asynchronous.collection import AsyncCollection
+from pymongo.asynchronous.cursor import AsyncCursor
 
 from app.kit.clock import now
-from app.kit.deadlines import EXPORT_PAGE_SECONDS, READ_SECONDS, SEARCH_SECONDS, WRITE_SECONDS
+from app.kit.deadlines import EXPORT_PAGE_SECONDS, LIST_SECONDS, READ_SECONDS, SEARCH_SECONDS, WRITE_SECONDS
 from app.kit.documents import StoredDocument
-from app.kit.errors import NotFound, PreconditionFailed
+from app.kit.errors import NotFound, PreconditionFailed, Unavailable
 from app.kit.etag import Versions, etag
-from app.kit.listing import Listing
+from app.kit.listing import COUNT_LIMIT, Listing
 from app.kit.paging import Cursors, Page, Position, after
 from app.kit.resource import Resource
 from app.kit.transactions import current_session
@@ -24,8 +26,6 @@ Row = dict[str, Any]
 D = TypeVar("D", bound=StoredDocument)
 
 BATCH_CHARACTERS = 8 * 1024 * 1024
-COUNT_LIMIT = 10_000
-"""An estimated total of a filtered list is counted no further than this."""
 
 
 @dataclass(frozen=True)
@@ -69,20 +69,20 @@ class Repository(Generic[D]):
             return await self.collection.find_one(scope.where(condition), projection, session=current_session())
 
     async def page(self, scope: Scope, listing: Listing, condition: Mapping[str, Any] | None = None) -> Page:
-        """One page of the listing; raises InvalidCursor. `condition`: what the route itself adds to the filter."""
+        """One page of the listing, shorter than its limit where the texts are long; `next` says whether it is the last.
+
+        `condition`: what the route itself adds to the filter. Raises InvalidCursor and QueryTooExpensive.
+        """
         condition = condition or {}
         fingerprint = listing.fingerprint + repr(condition).encode()
         filters: list[Mapping[str, Any]] = [condition, *listing.conditions]
         selected = list(filters)
         if listing.after is not None:
             selected.append(after(listing.sort, self._cursors.decode(fingerprint, listing.after)))
-        with _read_deadline(listing):
-            rows = await self._rows(scope.where(*selected), listing, self._projection(listing), listing.limit + 1)
+        async with _patience():
+            rows, is_last = await self._rows(scope.where(*selected), listing)
             total = await self._count(scope.where(*filters), listing)
-        following = None
-        if len(rows) > listing.limit:
-            rows = rows[: listing.limit]
-            following = self._cursors.encode(fingerprint, Position.of(rows[-1], listing.sort))
+        following = None if is_last else self._cursors.encode(fingerprint, Position.of(rows[-1], listing.sort))
         return Page(rows, following, total)
 
     async def batches(
@@ -98,29 +98,16 @@ class Repository(Generic[D]):
             selected = [condition or {}, *listing.conditions]
             if position is not None:
                 selected.append(after(listing.sort, position))
-            rows, is_last = await self._batch(scope.where(*selected), listing, size)
+            with pymongo.timeout(EXPORT_PAGE_SECONDS):
+                cursor = self.collection.find(
+                    scope.where(*selected), self.resource.projection, sort=listing.sort.keys, limit=size + 1
+                )
+                rows, is_last = await _read(cursor, size)
             if rows:
                 yield rows
                 position = Position.of(rows[-1], listing.sort)
             if is_last:
                 return
-
-    async def _batch(self, condition: Mapping[str, Any], listing: Listing, size: int) -> tuple[list[Row], bool]:
-        """The next rows, and whether there are no more behind them."""
-        rows: list[Row] = []
-        characters = 0
-        with pymongo.timeout(EXPORT_PAGE_SECONDS):
-            cursor = self.collection.find(condition, self.resource.projection, sort=listing.sort.keys, limit=size)
-            cursor.batch_size(size)
-            try:
-                async for row in cursor:
-                    rows.append(row)
-                    characters += sum(len(value) for value in row.values() if isinstance(value, str))
-                    if characters > BATCH_CHARACTERS:
-                        return rows, False
-            finally:
-                await cursor.close()
-        return rows, len(rows) < size
 
     async def insert(self, document: D) -> Row:
         """Store a new document and answer its row; a DuplicateKeyError is the caller's to understand."""
@@ -172,23 +159,47 @@ class Repository(Generic[D]):
             fields = (*fields, listing.sort.path)  # the next cursor needs it
         return self.resource.project(tuple(name for name in fields if name != "_id"))
 
-    async def _rows(
-        self, condition: Mapping[str, Any], listing: Listing, projection: Mapping[str, int], limit: int
-    ) -> list[Row]:
-        # One batch holds the page: the driver would otherwise stop at 101 rows and ask again.
+    async def _rows(self, condition: Mapping[str, Any], listing: Listing) -> tuple[list[Row], bool]:
         cursor = self.collection.find(
-            condition, projection, sort=listing.sort.keys, limit=limit, batch_size=limit, session=current_session()
+            condition,
+            self._projection(listing),
+            sort=listing.sort.keys,
+            limit=listing.limit + 1,
+            max_time_ms=_working_time(listing),
+            session=current_session(),
         )
-        return await cursor.to_list()
+        return await _read(cursor, listing.limit)
 
     async def _count(self, condition: Mapping[str, Any], listing: Listing) -> int | None:
         if listing.count is None:
             return None
-        if listing.count == "exact":
-            return await self.collection.count_documents(condition, session=current_session())
-        if not condition:
+        if listing.count == "estimate" and not condition:
             return await self.collection.estimated_document_count()
-        return await self.collection.count_documents(condition, limit=COUNT_LIMIT, session=current_session())
+        limit = {"limit": COUNT_LIMIT} if listing.count == "estimate" else {}
+        return await self.collection.count_documents(
+            condition, **limit, maxTimeMS=_working_time(listing), session=current_session()
+        )
+
+
+async def _read(cursor: AsyncCursor[Row], limit: int) -> tuple[list[Row], bool]:
+    """Up to `limit` rows and about 8 MiB of text, and whether there are no more behind them.
+
+    The cursor may have one row more than `limit`, which tells.
+    """
+    cursor.batch_size(limit + 1)  # the driver would otherwise stop at 101 rows and ask again
+    rows: list[Row] = []
+    characters = 0
+    try:
+        async for row in cursor:
+            if len(rows) == limit or characters > BATCH_CHARACTERS:
+                return rows, False
+            rows.append(row)
+            for value in row.values():
+                if type(value) is str:
+                    characters += len(value)
+        return rows, True
+    finally:
+        await cursor.close()
 
 
 def _all_of(*conditions: Mapping[str, Any]) -> dict[str, Any]:
@@ -206,5 +217,21 @@ def _of_version(versions: Versions) -> dict[str, Any]:
     return {} if versions is None else {"version": {"$in": sorted(versions)}}
 
 
-def _read_deadline(listing: Listing) -> AbstractContextManager[None]:
-    return pymongo.timeout(SEARCH_SECONDS if listing.is_search or listing.count == "exact" else READ_SECONDS)
+def _working_time(listing: Listing) -> int:
+    """Milliseconds the database itself may work on the listing."""
+    is_expensive = listing.is_search or listing.count == "exact"
+    return int(1000 * (SEARCH_SECONDS if is_expensive else LIST_SECONDS))
+
+
+@asynccontextmanager
+async def _patience() -> AsyncIterator[None]:
+    """Wait for a primary as long as a read may; raises Unavailable.
+
+    Not `pymongo.timeout`: it puts its own limit in the place of the working time, and the driver then gives up in the
+    same instant as the server, so that nobody knows whether the query was expensive or the database away.
+    """
+    try:
+        async with asyncio.timeout(READ_SECONDS):
+            yield
+    except TimeoutError as error:
+        raise Unavailable("The database does not answer right now; retry.", retry_after=2) from error

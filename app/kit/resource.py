@@ -67,6 +67,15 @@ class Resource:
         return {column.name: column for column in self.columns}
 
     @cached_property
+    def filters(self) -> Mapping[str, tuple[Column, Operator]]:
+        """The parameters that filter a list: a column's name for equality, `<name>__<operator>` for the others."""
+        return {
+            column.name if operator == "eq" else f"{column.name}__{operator}": (column, operator)
+            for column in self.columns
+            for operator in column.operators
+        }
+
+    @cached_property
     def members(self) -> tuple[str, ...]:
         """The members of a row on the wire, in order: the first segments of the columns' names."""
         return tuple(dict.fromkeys(column.name.partition(".")[0] for column in self.columns))

@@ -15,13 +15,13 @@ T = TypeVar("T", bound=BaseModel)
 # Self-hosted deployments have addresses such as ana@mail.local, which the library would refuse as reserved names.
 SPECIAL_USE_DOMAIN_NAMES.clear()
 
-INT64_MAX = 2**63 - 1
+INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 
 
 class Input(BaseModel):
     """What a client sends: unknown fields are refused, numbers and booleans are not guessed from strings."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
 
 
 class Output(BaseModel):
@@ -33,7 +33,10 @@ class Output(BaseModel):
 def _to_utc(value: datetime) -> datetime:
     if value.tzinfo is None:
         raise ValueError("name the time zone, for example 2026-01-31T12:00:00Z")
-    utc = value.astimezone(UTC)
+    try:
+        utc = value.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("lies outside the years 1 to 9999 in UTC") from error
     return utc.replace(microsecond=utc.microsecond // 1000 * 1000)
 
 

@@ -1,12 +1,13 @@
 """Server-sent events: encoding, keep-alive, and an end when the server is told to stop."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
+import anyio
 from starlette.responses import StreamingResponse
+from starlette.types import Send
 
 from app.kit.responses import to_json
 
@@ -20,9 +21,18 @@ class Drain:
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
+        self._actions: list[Callable[[], None]] = []
+
+    def then(self, action: Callable[[], None]) -> None:
+        """Call `action` when it starts."""
+        self._actions.append(action)
 
     def start(self) -> None:
+        if self._event.is_set():
+            return
         self._event.set()
+        for action in self._actions:
+            action()
 
     @property
     def has_started(self) -> bool:
@@ -45,41 +55,60 @@ class ServerSentEvent:
 
 
 def event_stream(
-    events: AsyncGenerator[ServerSentEvent, None], drain: Drain, headers: dict[str, str] | None = None
+    events: AsyncGenerator[ServerSentEvent, None],
+    drain: Drain,
+    headers: dict[str, str] | None = None,
+    *,
+    keep_alive: float = KEEP_ALIVE_SECONDS,
 ) -> StreamingResponse:
-    """The response that sends `events`, keeps the connection alive between them, and ends when the server drains."""
-    return StreamingResponse(
-        _encode(events, drain),
+    """The response that sends `events`, and ends when they do or when the server drains.
+
+    `keep_alive`: seconds of silence after which a comment tells proxies that the connection is in use.
+    """
+    return _EventStream(
+        _encode(events, drain, keep_alive),
         media_type="text/event-stream",
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no", **(headers or {})},
     )
 
 
-async def _encode(events: AsyncGenerator[ServerSentEvent, None], drain: Drain) -> AsyncIterator[bytes]:
+class _EventStream(StreamingResponse):
+    """Closes its generator when the client is gone, which Starlette leaves to the garbage collector."""
+
+    async def stream_response(self, send: Send) -> None:
+        body = cast("AsyncGenerator[bytes, None]", self.body_iterator)
+        try:
+            await super().stream_response(send)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await body.aclose()
+
+
+async def _encode(
+    events: AsyncGenerator[ServerSentEvent, None], drain: Drain, keep_alive: float
+) -> AsyncGenerator[bytes, None]:
     draining = asyncio.ensure_future(drain.wait())
+    pending = _next(events)
     try:
-        async with aclosing(events):
+        while True:
+            await asyncio.wait({pending, draining}, timeout=keep_alive, return_when=asyncio.FIRST_COMPLETED)
+            if draining.done():  # first, or a slow reader of many events would keep the server from stopping
+                yield _RECONNECT
+                return
+            if not pending.done():
+                yield _KEEP_ALIVE  # the pending event is waited for, never cancelled
+                continue
+            if (event := pending.result()) is None:
+                return
+            yield event.encode()
             pending = _next(events)
-            try:
-                while True:
-                    await asyncio.wait(
-                        {pending, draining}, timeout=KEEP_ALIVE_SECONDS, return_when=asyncio.FIRST_COMPLETED
-                    )
-                    if pending.done():
-                        if (event := pending.result()) is None:
-                            return
-                        yield event.encode()
-                        pending = _next(events)
-                    elif draining.done():
-                        yield _RECONNECT
-                        return
-                    else:
-                        yield _KEEP_ALIVE  # the pending event is waited for, never cancelled
-            finally:
-                pending.cancel()
-                await asyncio.wait({pending})
     finally:
         draining.cancel()
+        pending.cancel()
+        # A client that left has cancelled this task, and would cancel every further await of it.
+        with anyio.CancelScope(shield=True):
+            await asyncio.gather(pending, draining, return_exceptions=True)
+            await events.aclose()
 
 
 def _next(events: AsyncGenerator[ServerSentEvent, None]) -> "asyncio.Task[ServerSentEvent | None]":

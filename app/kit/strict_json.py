@@ -1,7 +1,8 @@
 """JSON at the edge, stricter than the standard library: what passes can be stored and read again.
 
 Refused with a sentence: bytes that are not UTF-8, NaN and infinities (also `1e400`), integers beyond 64 bits, lone
-surrogates, duplicate keys, keys that are empty or hold `$` first, `.` or NUL, and nesting deeper than 64.
+surrogates, duplicate keys, keys that are empty or hold `$` first, `.` or NUL, nesting deeper than 64, and objects of
+more than 1000 members. The time it takes grows with the length of the body and with nothing else.
 """
 
 import json
@@ -10,6 +11,9 @@ import re
 from typing import Any
 
 MAX_DEPTH = 64
+MAX_MEMBERS = 1000
+"""Of one object: none of ours comes near it, and each unknown member would be a line of the refusal."""
+SHOWN_CHARACTERS = 80
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
@@ -53,7 +57,8 @@ def _check_depth(body: bytes) -> None:
                 depth -= 1
 
 
-_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*+"|[{}\[\]]', re.DOTALL)
+# The closing quote is optional: a string without an end would otherwise be read again from each of its quotes.
+_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[{}\[\]]', re.DOTALL)
 
 
 def _check_surrogates(value: Any) -> None:
@@ -64,12 +69,15 @@ def _check_surrogates(value: Any) -> None:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(pairs) > MAX_MEMBERS:
+        raise InvalidJSON(f"an object has more than {MAX_MEMBERS} members")
     result = dict(pairs)
     if len(result) != len(pairs):
         raise InvalidJSON("an object has the same key twice")
     for key in result:
         if not key or key[0] == "$" or "." in key or "\0" in key:
-            raise InvalidJSON(f"the key {key!r} is not allowed: it is empty, begins with '$' or holds '.' or NUL")
+            shown = repr(key[:SHOWN_CHARACTERS])
+            raise InvalidJSON(f"the key {shown} is not allowed: it is empty, begins with '$' or holds '.' or NUL")
     return result
 
 

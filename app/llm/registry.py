@@ -23,13 +23,13 @@ class Providers:
         }
 
     def resolve(self, model: str) -> tuple[Provider, str]:
-        """The provider and the name the model has there; raises `Invalid` for field `model`."""
+        """The provider and the name the model has there; raises `Invalid` for field `body.model`."""
         if model == self._echo.name:
             return self._echo, model
         name, _, upstream_model = model.partition(":")
         if name not in self._upstreams or not upstream_model:
             known = ", ".join([self._echo.name, *(f"{each}:<model>" for each in self._upstreams)])
-            raise Invalid.field("model", f"there is no such model; known are {known}.")
+            raise Invalid.field("body.model", f"there is no such model; known are {known}.")
         return self._upstreams[name], upstream_model
 
     def names(self) -> list[str]:

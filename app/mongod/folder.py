@@ -15,6 +15,7 @@ class FileLock:
 
     def __init__(self, path: Path) -> None:
         """Raises OSError when the file can be neither opened nor created."""
+        path.touch(mode=0o600)
         self._file = path.open("ab")
 
     def _try(self, operation: int) -> bool:

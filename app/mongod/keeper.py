@@ -26,7 +26,7 @@ from app.mongod.replica_set import REPLICA_SET, choose_socket, is_listening, mak
 _GRACE = 1.0  # seconds without users until mongod is stopped: a reload or the next command finds it running
 _POLL_INTERVAL = 0.1
 _STOP_TIMEOUT = 30.0  # seconds from SIGTERM to SIGKILL
-_STABLE = 5.0  # seconds of service after which a crash is the first one again
+_STABLE = 1.0  # seconds of service after which a crash is the first one again
 _PAUSES = (0.0, 0.0, 0.25, 0.5, 1.0, 2.0)  # seconds before the first start and after the n-th crash in a row
 _LOG_LIMIT = 16 * 1024 * 1024  # bytes of mongod.log after which it becomes mongod.log.1
 _KILLED = (0, -signal.SIGTERM, -signal.SIGKILL)  # exit statuses of a mongod that was ended from outside

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from app.conversations.repository import ConversationRepository, MessageRepository
+from bson import ObjectId
+
+from app.conversations.service import ConversationService
 from app.kit.clock import now
 from app.kit.repository import EVERYTHING, Row
 from app.kit.transactions import Transactions
@@ -26,37 +28,30 @@ class Outcome:
 
 
 class TurnFinisher:
-    def __init__(
-        self,
-        rows: TurnRepository,
-        conversations: ConversationRepository,
-        messages: MessageRepository,
-        transactions: Transactions,
-    ) -> None:
+    def __init__(self, rows: TurnRepository, conversations: ConversationService, transactions: Transactions) -> None:
         self._rows = rows
         self._conversations = conversations
-        self._messages = messages
         self._transactions = transactions
 
-    async def finish(self, turn: Row, outcome: Outcome, *, worker: str | None) -> dict[str, Any]:
-        """Store the outcome and let the next turn in; answers the turn as clients see it.
+    async def finish(self, turn: Row, outcome: Outcome, *, worker: str | None) -> bool:
+        """Store the outcome and let the next turn in.
 
         `worker` must still own the turn; without one the turn's lease must be over. Otherwise nothing is written and
-        the answer is the turn as another process has ended it.
+        the answer is False: somebody else has ended the turn.
         """
-        await self._transactions.run(lambda: self._write(turn, outcome, worker))
-        return await self.wire(turn["_id"])
+        async with self._conversations.alone(turn["conversation_id"]):
+            return await self._transactions.run(lambda: self._write(turn, outcome, worker))
 
-    async def wire(self, turn_id: Any) -> dict[str, Any]:
-        """The turn with its messages, as it is stored."""
+    async def wire(self, turn_id: ObjectId) -> dict[str, Any]:
+        """The turn with its messages, as it is stored; raises NotFound when it was purged."""
         row = await self._rows.get(EVERYTHING, turn_id)
         messages = [
-            await self._messages.find(EVERYTHING, {"_id": row[name]})
+            await self._conversations.messages.find(EVERYTHING, {"_id": row[name]})
             for name in ("user_message_id", "assistant_message_id")
         ]
         return render_turn(row, [message for message in messages if message is not None])
 
-    async def _write(self, turn: Row, outcome: Outcome, worker: str | None) -> None:
+    async def _write(self, turn: Row, outcome: Outcome, worker: str | None) -> bool:
         stored = {
             "state": outcome.state,
             "usage": outcome.usage,
@@ -64,8 +59,8 @@ class TurnFinisher:
             "first_token_at": outcome.first_token_at,
         }
         if await self._rows.finish(turn["_id"], stored, worker=worker) is None:
-            return
-        await self._messages.finish(
+            return False
+        await self._conversations.messages.finish(
             turn["assistant_message_id"],
             {
                 "content": outcome.text,
@@ -76,4 +71,5 @@ class TurnFinisher:
                 "latency_ms": int((now() - turn["created_at"]).total_seconds() * 1000),
             },
         )
-        await self._conversations.release(turn["conversation_id"], turn["_id"], outcome.usage or {})
+        await self._conversations.rows.release(turn["conversation_id"], turn["_id"], outcome.usage or {})
+        return True

@@ -49,9 +49,10 @@ class Turn(StoredDocument):
             IndexModel([("conversation_id", ASCENDING), ("created_at", ASCENDING)], name="conversation_v1"),
             IndexModel(
                 [("conversation_id", ASCENDING), ("idempotency_key", ASCENDING)],
-                name="idempotency_key_v1",
+                name="idempotency_key_v2",
                 unique=True,
-                partialFilterExpression={"idempotency_key": {"$type": "string"}},
+                # Not $type: the planner does not see that a string is one, and would read the conversation's turns.
+                partialFilterExpression={"idempotency_key": {"$gt": ""}},
             ),
             IndexModel(
                 [("state", ASCENDING), ("lease.expires_at", ASCENDING)],
@@ -62,11 +63,11 @@ class Turn(StoredDocument):
 
 
 class TurnEvents(Document):
-    """Consecutive pieces of an answer; `seq` is the number of the first one in the turn's stream."""
+    """One delta of an answer; `seq` is its number in the turn's stream, where 1 is the start."""
 
     turn_id: PydanticObjectId
     seq: int
-    texts: list[str]
+    text: str
     expires_at: datetime
 
     class Settings:

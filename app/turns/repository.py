@@ -9,20 +9,26 @@ from pymongo import ReturnDocument
 
 from app.kit.clock import now
 from app.kit.deadlines import READ_SECONDS, WRITE_SECONDS
+from app.kit.paging import Cursors
 from app.kit.repository import Repository, Row
 from app.kit.transactions import current_session
 from app.turns.model import Turn, TurnEvents
 from app.turns.resource import TURNS
 
-LEASE_SECONDS = 15
 EVENTS_KEPT = timedelta(hours=24)
 _OVER = {"$expr": {"$lt": ["$lease.expires_at", "$$NOW"]}}
-_LEASE_END = {"$dateAdd": {"startDate": "$$NOW", "unit": "second", "amount": LEASE_SECONDS}}
 
 
 class TurnRepository(Repository[Turn]):
     document = Turn
     resource = TURNS
+
+    def __init__(self, cursors: Cursors, *, lease_seconds: float) -> None:
+        """`lease_seconds`: how long a turn is believed to run after its process was last heard of."""
+        super().__init__(cursors)
+        self.lease_seconds = lease_seconds
+        amount = int(lease_seconds * 1000)
+        self._lease_end = {"$dateAdd": {"startDate": "$$NOW", "unit": "millisecond", "amount": amount}}
 
     async def begin(self, turn: Turn, worker: str) -> Row:
         """Store a new turn and give its lease to `worker`."""
@@ -33,7 +39,7 @@ class TurnRepository(Repository[Turn]):
         with pymongo.timeout(WRITE_SECONDS):
             row = await self.collection.find_one_and_update(
                 {"_id": id},
-                [{"$set": {"lease": {"worker": worker, "expires_at": _LEASE_END}}}],
+                [{"$set": {"lease": {"worker": worker, "expires_at": self._lease_end}}}],
                 projection=TURNS.projection,
                 return_document=ReturnDocument.AFTER,
                 session=current_session(),
@@ -45,7 +51,7 @@ class TurnRepository(Repository[Turn]):
         with pymongo.timeout(WRITE_SECONDS):
             await self.collection.update_many(
                 {"_id": {"$in": ids}, "state": "running", "lease.worker": worker},
-                [{"$set": {"lease.expires_at": _LEASE_END}}],
+                [{"$set": {"lease.expires_at": self._lease_end}}],
             )
 
     async def find_by_key(self, conversation_id: ObjectId, key: str) -> Row | None:
@@ -84,16 +90,16 @@ class TurnRepository(Repository[Turn]):
     async def delete_of_conversation(self, conversation_id: ObjectId) -> None:
         """Remove the turns of a purged conversation; their event logs expire by themselves."""
         with pymongo.timeout(WRITE_SECONDS):
-            await self.collection.delete_many({"conversation_id": conversation_id})
+            await self.collection.delete_many({"conversation_id": conversation_id}, session=current_session())
 
-    async def log(self, turn_id: ObjectId, seq: int, texts: list[str]) -> None:
-        """Append pieces to the turn's log; done when a majority has them."""
-        row = {"turn_id": turn_id, "seq": seq, "texts": texts, "expires_at": now() + EVENTS_KEPT}
+    async def log(self, turn_id: ObjectId, seq: int, text: str) -> None:
+        """Append a delta to the turn's log; done when a majority has it."""
+        row = {"turn_id": turn_id, "seq": seq, "text": text, "expires_at": now() + EVENTS_KEPT}
         with pymongo.timeout(WRITE_SECONDS):
             await TurnEvents.get_pymongo_collection().insert_one(row)
 
-    async def logged_text(self, turn_id: ObjectId) -> str:
-        """Everything that was logged of the answer, in order."""
+    async def logged(self, turn_id: ObjectId) -> list[str]:
+        """The deltas that were logged, in order."""
         with pymongo.timeout(READ_SECONDS):
             rows = await TurnEvents.get_pymongo_collection().find({"turn_id": turn_id}, sort=[("seq", 1)]).to_list()
-        return "".join(text for row in rows for text in row["texts"])
+        return [row["text"] for row in rows]

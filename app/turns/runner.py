@@ -2,39 +2,37 @@
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import aclosing
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from bson import ObjectId
 from pymongo.errors import PyMongoError
 
-from app.kit.clock import now
+from app.kit.errors import NotFound
 from app.kit.logs import logger
 from app.kit.repository import Row
-from app.llm.provider import CompletionRequest, Finish, Provider, ProviderError, TextDelta, Usage
+from app.llm.provider import Provider
+from app.turns.answer import DATABASE_UNAVAILABLE, SERVER_DIED, Answer, RequestMaker
 from app.turns.finisher import Outcome, TurnFinisher
-from app.turns.log import EventName, TurnLog
+from app.turns.log import END_EVENTS, TurnLog
 from app.turns.repository import TurnRepository
 
-RequestMaker = Callable[[], Awaitable[CompletionRequest]]
+ENDING_SECONDS = 5.0
+"""What storing the ends of interrupted turns may take when the process stops."""
+_PAUSES = (0.0, 1.0, 5.0)
+"""Seconds before each attempt to store an end; the attempt itself waits for a primary."""
+_CHECKS_PER_LEASE = 3
 
-RENEW_SECONDS = 5
-REAP_SECONDS = 5
 
+@dataclass(frozen=True)
+class _Running:
+    """`listening` may be cancelled, which interrupts the turn; `task`, which sees it through, never is."""
 
-@dataclass
-class _Answer:
-    """What a provider has said so far."""
-
-    parts: list[str] = field(default_factory=list)
-    first_token_at: Any = None
-    finish: Finish | None = None
-
-    @property
-    def text(self) -> str:
-        return "".join(self.parts)
+    log: TurnLog
+    listening: asyncio.Task[None]
+    task: asyncio.Task[None]
 
 
 class TurnRunner:
@@ -44,70 +42,93 @@ class TurnRunner:
         self.worker = secrets.token_hex(8)
         self._rows = rows
         self._finisher = finisher
-        self._running: dict[ObjectId, tuple[asyncio.Task[None], TurnLog]] = {}
+        self._running: dict[ObjectId, _Running] = {}
         self._housekeeping: list[asyncio.Task[None]] = []
+        self._stops_at: float | None = None
 
     def open(self) -> None:
         """Begin to renew leases and to look for abandoned turns."""
-        self._housekeeping = [
-            asyncio.create_task(self._forever(self._renew, RENEW_SECONDS)),
-            asyncio.create_task(self._forever(self._reap, REAP_SECONDS)),
-        ]
+        self._housekeeping = [asyncio.create_task(self._forever(work)) for work in (self._renew, self._reap)]
+
+    def stop(self, grace: float = 0.0) -> None:
+        """Interrupt what still runs in `grace` seconds; a later call can only bring that forward."""
+        loop = asyncio.get_running_loop()
+        at = loop.time() + grace
+        if self._stops_at is None or at < self._stops_at:
+            self._stops_at = at
+            loop.call_at(at, self._interrupt_all)
 
     async def aclose(self, grace: float) -> None:
-        """Let turns finish for `grace` seconds, then interrupt the rest; their text so far is kept."""
-        tasks = [task for task, _ in self._running.values()]
-        if tasks:
-            _, unfinished = await asyncio.wait(tasks, timeout=grace)
-            for task in unfinished:
-                task.cancel()
+        """Let turns finish for `grace` seconds, or what `stop` has left of them, and store how far the rest came."""
+        self.stop(grace)
+        if tasks := [running.task for running in self._running.values()]:
+            left = max(0.0, (self._stops_at or 0.0) - asyncio.get_running_loop().time())
+            _, unfinished = await asyncio.wait(tasks, timeout=left + ENDING_SECONDS)
             if unfinished:
-                await asyncio.wait(unfinished)
+                logger.error("turns_left_to_their_leases", count=len(unfinished))
         for task in self._housekeeping:
             task.cancel()
         await asyncio.gather(*self._housekeeping, return_exceptions=True)
 
-    def start(self, turn: Row, started: Any, provider: Provider, request: RequestMaker) -> TurnLog:
-        """Run the turn in a task of the process; answers the log to follow."""
+    def _interrupt_all(self) -> None:
+        for running in self._running.values():
+            running.listening.cancel()
+
+    def start(self, turn: Row, started: dict[str, Any], provider: Provider, request: RequestMaker) -> TurnLog:
+        """Run the turn in a task of the process; answers the log to follow. `started`: the turn as clients see it."""
         id: ObjectId = turn["_id"]
-        log = TurnLog(lambda seq, texts: self._rows.log(id, seq, texts), started)
-        task = asyncio.create_task(self._run(turn, log, provider, request), name=f"turn-{id}")
-        self._running[id] = (task, log)
+        log, answer = TurnLog(partial(self._rows.log, id), started), Answer()
+        listening = asyncio.create_task(answer.listen(provider, request, log))
+        task = asyncio.create_task(self._see_through(turn, started, log, answer, listening), name=f"turn-{id}")
+        self._running[id] = _Running(log, listening, task)
         task.add_done_callback(lambda _: self._running.pop(id, None))
+        if self._stops_at is not None and asyncio.get_running_loop().time() >= self._stops_at:
+            listening.cancel()
         return log
 
     def log_of(self, id: ObjectId) -> TurnLog | None:
         """The log of a turn that runs in this process."""
         running = self._running.get(id)
-        return running and running[1]
+        return None if running is None else running.log
 
-    async def _run(self, turn: Row, log: TurnLog, provider: Provider, request: RequestMaker) -> None:
-        answer = _Answer()
+    async def _see_through(
+        self, turn: Row, started: dict[str, Any], log: TurnLog, answer: Answer, listening: "asyncio.Task[None]"
+    ) -> None:
         flushing = asyncio.create_task(log.flush_until_closed())
-        try:
-            await _listen(provider, await request(), log, answer, flushing)
-            outcome = _completed(answer)
-        except ProviderError as error:
-            outcome = _failed(answer, error.code, error.message)
-        except asyncio.CancelledError:
-            outcome = Outcome("interrupted", answer.text, first_token_at=answer.first_token_at)
-        except Exception as error:  # noqa: BLE001 whatever it is, the turn must get an end
-            logger.exception("turn_failed", turn_id=str(turn["_id"]))
-            outcome = _failed(answer, "internal_error", f"The server failed: {type(error).__name__}.")
-        await asyncio.shield(asyncio.ensure_future(self._finish(turn, log, flushing, outcome)))
-
-    async def _finish(self, turn: Row, log: TurnLog, flushing: "asyncio.Task[None]", outcome: Outcome) -> None:
-        """Store the end, then tell it. Should the database stay away, the turn is left to its lease."""
+        await asyncio.wait({listening, flushing}, return_when=asyncio.FIRST_COMPLETED)
+        if flushing.done():  # the log cannot be written: nothing more may be shown
+            listening.cancel()
+        await asyncio.wait({listening})
         log.close()
         await asyncio.wait({flushing})
         try:
-            await log.flush()
-            wire = await self._finisher.finish(turn, outcome, worker=self.worker)
-        except PyMongoError as error:
-            logger.error("turn_not_finished", turn_id=str(turn["_id"]), error=type(error).__name__)
-            await log.end("turn.interrupted", None)
+            ended = await self._store_end(turn, answer.outcome(listening, flushing, log))
+        except Exception as error:  # noqa: BLE001 whatever it is, those who follow the turn must hear of an end
+            # The database stays away, and the lease will end the turn like this; or the conversation was purged.
+            is_known = isinstance(error, PyMongoError | NotFound)
+            logger.error("turn_not_finished", turn_id=str(turn["_id"]), exc_info=None if is_known else error)
+            ended = _interrupted(started, log.text)
+        await log.end(END_EVENTS[ended["state"]], ended)
+
+    async def _store_end(self, turn: Row, outcome: Outcome) -> dict[str, Any]:
+        """The turn as it is stored, which another process may have ended otherwise."""
+        for pause in _PAUSES:
+            await asyncio.sleep(pause)
+            try:
+                await self._finisher.finish(turn, outcome, worker=self.worker)
+                return await self._finisher.wire(turn["_id"])
+            except PyMongoError as error:
+                logger.warning("turn_end_not_stored", turn_id=str(turn["_id"]), error=type(error).__name__)
+                failure = error
+        raise failure
+
+    async def interrupt(self, turn: Row) -> None:
+        """End a turn of another process whose lease is over, keeping the text that was logged."""
+        if turn["_id"] in self._running:  # the database was away for longer than the lease, not this process
             return
-        await log.end(_EVENTS[outcome.state], wire)
+        text = "".join(await self._rows.logged(turn["_id"]))
+        if await self._finisher.finish(turn, Outcome("interrupted", text, error=SERVER_DIED), worker=None):
+            logger.warning("turn_interrupted", turn_id=str(turn["_id"]))
 
     async def _renew(self) -> None:
         if self._running:
@@ -117,61 +138,19 @@ class TurnRunner:
         for turn in await self._rows.abandoned():
             await self.interrupt(turn)
 
-    async def interrupt(self, turn: Row) -> None:
-        """End a turn whose lease is over, keeping the text that was logged."""
-        text = await self._rows.logged_text(turn["_id"])
-        await self._finisher.finish(turn, Outcome("interrupted", text), worker=None)
-        logger.warning("turn_interrupted", turn_id=str(turn["_id"]))
-
-    async def _forever(self, work: Any, seconds: float) -> None:
+    async def _forever(self, work: Callable[[], Awaitable[None]]) -> None:
+        seconds = self._rows.lease_seconds / _CHECKS_PER_LEASE
         while True:
             await asyncio.sleep(seconds * (0.8 + secrets.randbelow(400) / 1000))
             try:
                 await work()
             except PyMongoError as error:
-                logger.warning("turn_housekeeping_failed", work=work.__name__, error=type(error).__name__)
+                logger.warning("turn_housekeeping_failed", error=type(error).__name__)
+            except Exception:  # noqa: BLE001 one turn that cannot be ended must not keep the others from it
+                logger.exception("turn_housekeeping_failed")
 
 
-_EVENTS: Mapping[str, EventName] = {
-    "completed": "turn.completed",
-    "failed": "turn.failed",
-    "cancelled": "turn.cancelled",
-    "interrupted": "turn.interrupted",
-}
-
-
-async def _listen(
-    provider: Provider, request: CompletionRequest, log: TurnLog, answer: _Answer, flushing: "asyncio.Task[None]"
-) -> None:
-    async with aclosing(provider.stream(request)) as chunks:
-        async for chunk in chunks:
-            if flushing.done():  # the log cannot be written: nothing more may be shown
-                flushing.result()
-            if isinstance(chunk, TextDelta):
-                answer.first_token_at = answer.first_token_at or now()
-                answer.parts.append(chunk.text)
-                log.write(chunk.text)
-            else:
-                answer.finish = chunk
-
-
-def _completed(answer: _Answer) -> Outcome:
-    finish = answer.finish or Finish("stop")
-    return Outcome(
-        "completed",
-        answer.text,
-        finish_reason=finish.reason,
-        usage=_usage(finish.usage),
-        first_token_at=answer.first_token_at,
-    )
-
-
-def _failed(answer: _Answer, code: str, message: str) -> Outcome:
-    fault = {"code": code, "message": message}
-    return Outcome("failed", answer.text, error=fault, first_token_at=answer.first_token_at)
-
-
-def _usage(usage: Usage | None) -> dict[str, int] | None:
-    if usage is None:
-        return None
-    return {"prompt": usage.prompt_tokens, "completion": usage.completion_tokens, "total": usage.total_tokens}
+def _interrupted(started: dict[str, Any], text: str) -> dict[str, Any]:
+    """How the turn will look when its lease is over."""
+    answer = {**started["assistant_message"], "status": "interrupted", "content": text}
+    return {**started, "state": "interrupted", "error": DATABASE_UNAVAILABLE, "assistant_message": answer}

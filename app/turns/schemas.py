@@ -13,7 +13,7 @@ from app.turns.model import TurnState
 class TurnCreate(Input):
     """A question; the answer is appended by the model."""
 
-    content: Annotated[str, StringConstraints(min_length=1, max_length=1024 * 1024)]
+    content: Annotated[str, StringConstraints(min_length=1)]
     model: ModelName | None = Field(None, description="the conversation's or the server's default when left out")
     stream: bool = Field(False, description="answer with server-sent events")
     metadata: Metadata = Field(default_factory=dict, description="of the user's message")

@@ -3,8 +3,10 @@
 Every refusal happens in `begin`, while a status can still be sent.
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from bson import ObjectId
@@ -13,13 +15,14 @@ from pymongo.errors import DuplicateKeyError
 from app.conversations.service import ConversationService
 from app.kit.errors import IdempotencyKeyReused, Invalid, NotFound, TurnInProgress
 from app.kit.idempotency import fingerprint
+from app.kit.locks import KeyedLocks
 from app.kit.repository import Row, Scope
 from app.kit.transactions import Transactions
 from app.llm.history import fit_history
 from app.llm.provider import ChatMessage, CompletionRequest
 from app.llm.registry import Providers
 from app.turns.finisher import TurnFinisher
-from app.turns.log import Event, EventName, TurnLog, told_again
+from app.turns.log import END_EVENTS, Event, TurnLog, told_again
 from app.turns.model import TERMINAL_STATES, Sampling, Turn
 from app.turns.repository import TurnRepository
 from app.turns.runner import TurnRunner
@@ -39,28 +42,42 @@ class Limits:
 
 @dataclass(frozen=True)
 class Begun:
-    """A turn that was begun, or that an earlier request with the same key has begun."""
+    """A turn that was begun, or that an earlier request with the same key has begun.
+
+    `log` while it runs in this process; afterwards `texts`, the deltas of its answer.
+    """
 
     turn: dict[str, Any]
-    log: TurnLog | None
+    log: TurnLog | None = None
+    texts: Sequence[str] = ()
     is_replay: bool = False
 
     async def events(self) -> AsyncGenerator[Event, None]:
         """The turn's events, from the first to the last."""
         if self.log is not None:
-            async for event in self.log.follow():
-                yield event
+            async with aclosing(self.log.follow()) as events:
+                async for event in events:
+                    yield event
             return
-        state: EventName = f"turn.{self.turn['state']}"  # type: ignore[assignment]
-        for event in told_again(self.turn, state, self.turn["assistant_message"]["content"]):
+        for event in told_again(self.turn, END_EVENTS[self.turn["state"]], self.texts):
             yield event
 
     async def outcome(self) -> dict[str, Any]:
-        """The turn when it is over; the turn so far when its process lost it."""
-        last = self.turn
-        async for event in self.events():
-            last = event.data if event.name != "delta" and event.data else last
-        return last
+        """The turn when it is over."""
+        ended = self.turn
+        async with aclosing(self.events()) as events:
+            async for event in events:
+                ended = ended if event.name == "delta" else event.data
+        return ended
+
+
+@dataclass(frozen=True)
+class _Keyed:
+    """A request with an idempotency key: whose key it is, and what was asked."""
+
+    conversation_id: ObjectId
+    key: str
+    fingerprint: str
 
 
 class TurnService:
@@ -81,6 +98,7 @@ class TurnService:
         self._providers = providers
         self._transactions = transactions
         self._limits = limits
+        self._keys: KeyedLocks[_Keyed] = KeyedLocks()
 
     async def get(self, scope: Scope, id: ObjectId) -> dict[str, Any]:
         """The turn as clients see it; raises NotFound."""
@@ -95,36 +113,37 @@ class TurnService:
         Raises NotFound, Invalid (unknown model, too large), TurnInProgress, IdempotencyKeyReused.
         """
         conversation = await self._conversations.rows.get(scope, conversation_id)
-        stored_key = None if key is None else fingerprint(str(requester).encode(), key.encode())
-        print_ = fingerprint(new.model_dump_json(exclude={"stream"}).encode())
-        if stored_key and (earlier := await self._find_by_key(conversation_id, stored_key, print_)):
-            return earlier
+        if key is None:
+            return await self._begin(scope, conversation, new, None)
+        own_key = fingerprint(str(requester).encode(), key.encode())
+        keyed = _Keyed(conversation_id, own_key, fingerprint(new.model_dump_json(exclude={"stream"}).encode()))
+        async with self._keys.hold(keyed):  # the second of two equal requests finds the turn of the first one running
+            if earlier := await self._find_earlier(keyed):
+                return earlier
+            try:
+                return await self._begin(scope, conversation, new, keyed)
+            except (DuplicateKeyError, TurnInProgress):
+                if earlier := await self._find_earlier(keyed):  # another process was faster
+                    return earlier
+                raise
+
+    async def _begin(self, scope: Scope, conversation: Row, new: TurnCreate, keyed: _Keyed | None) -> Begun:
         self._check_size(new.content)
         model = new.model or conversation["model"] or self._limits.default_model
         provider, upstream_model = self._providers.resolve(model)
         turn = Turn(
-            conversation_id=conversation_id,
+            conversation_id=conversation["_id"],
             owner_id=conversation["owner_id"],
             user_message_id=ObjectId(),
             assistant_message_id=ObjectId(),
-            idempotency_key=stored_key,
-            fingerprint=print_ if stored_key else None,
+            idempotency_key=keyed and keyed.key,
+            fingerprint=keyed and keyed.fingerprint,
             model=model,
             sampling=Sampling(**new.model_dump(include=set(Sampling.model_fields))),
         )
-        try:
-            row, messages = await self._claim(scope, turn, new, provider.name)
-        except (DuplicateKeyError, TurnInProgress) as error:
-            if stored_key and (earlier := await self._find_by_key(conversation_id, stored_key, print_)):
-                return earlier
-            if isinstance(error, TurnInProgress):
-                raise
-            raise TurnInProgress(_BUSY) from error
+        row, messages = await self._claim(scope, turn, new, provider.name)
         wire = render_turn(row, messages)
-
-        async def request() -> CompletionRequest:
-            return await self._request(conversation, messages[1]["seq"], upstream_model, turn.sampling)
-
+        request = partial(self._request, conversation, messages[1]["seq"], upstream_model, turn.sampling)
         return Begun(wire, self.runner.start(row, wire, provider, request))
 
     async def _claim(self, scope: Scope, turn: Turn, new: TurnCreate, provider: str) -> tuple[Row, list[Row]]:
@@ -144,45 +163,55 @@ class TurnService:
             )
             return await self.rows.begin(turn, self.runner.worker), list(appended.messages)
 
-        try:
-            return await self._transactions.run(write)
-        except NotFound:
-            await self._make_way(scope, turn.conversation_id)
-            return await self._transactions.run(write)
+        while True:
+            try:
+                async with self._conversations.alone(turn.conversation_id):
+                    return await self._transactions.run(write)
+            except NotFound:  # absent, or held by another turn
+                await self._make_way(scope, turn.conversation_id)
 
     async def _make_way(self, scope: Scope, conversation_id: ObjectId) -> None:
-        """End the turn that holds the conversation if its process is gone; raises TurnInProgress if it is not."""
+        """Return when the conversation is free: the turn of a process that is gone is ended first.
+
+        Raises NotFound, and TurnInProgress when the turn that holds it is alive.
+        """
+        await self._conversations.rows.get(scope, conversation_id, fields=("id",))
         active = await self._conversations.rows.active_turn_id(scope, conversation_id)
         if active is None:
             return
         turn = await self.rows.find_abandoned(active)
-        if turn is None:
-            path = f"/api/turns/{active}"
-            raise TurnInProgress(_BUSY, headers={"Location": path}, turn=path, turn_id=active)
+        if turn is None or self.runner.log_of(active) is not None:
+            raise _in_progress("Another turn is running in this conversation; wait for it or follow it.", active)
         await self.runner.interrupt(turn)
 
-    async def _find_by_key(self, conversation_id: ObjectId, key: str, print_: str) -> Begun | None:
-        row = await self.rows.find_by_key(conversation_id, key)
+    async def _find_earlier(self, keyed: _Keyed) -> Begun | None:
+        row = await self.rows.find_by_key(keyed.conversation_id, keyed.key)
         if row is None:
             return None
-        if row["fingerprint"] != print_:
+        if row["fingerprint"] != keyed.fingerprint:
             raise IdempotencyKeyReused("This Idempotency-Key came before with another question; choose a new one.")
         log = self.runner.log_of(row["_id"])  # before the turn is read: what has no log any more is over by then
-        wire = await self._finisher.wire(row["_id"])
-        if log is None and wire["state"] not in TERMINAL_STATES:
-            path = f"/api/turns/{row['_id']}"
-            raise TurnInProgress(
-                "The turn of this key runs in another process.",
-                headers={"Location": path},
-                turn=path,
-                turn_id=row["_id"],
-            )
-        return Begun(wire, log, is_replay=True)
+        turn = await self._finisher.wire(row["_id"])
+        if log is not None:
+            return Begun(turn, log, is_replay=True)
+        if turn["state"] not in TERMINAL_STATES:
+            raise _in_progress("The turn of this key runs in another process.", row["_id"])
+        return Begun(turn, texts=await self._deltas(turn), is_replay=True)
+
+    async def _deltas(self, turn: dict[str, Any]) -> list[str]:
+        """The deltas of a finished answer as they were once sent, or all of it in one when the log has expired."""
+        content = (turn["assistant_message"] or {}).get("content", "")
+        deltas = await self.rows.logged(turn["id"])
+        if "".join(deltas) == content:
+            return deltas
+        return [content] if content else []
 
     async def _request(self, conversation: Row, before_seq: int, model: str, sampling: Sampling) -> CompletionRequest:
         newest_first: list[ChatMessage] = []
         characters = 0
         async for row in self._conversations.messages.history(conversation["_id"], before_seq=before_seq):
+            if not row["content"]:  # an answer that was interrupted before its first word; some upstreams refuse those
+                continue
             newest_first.append(ChatMessage(row["role"], row["content"]))
             characters += len(row["content"])
             # A token is at most about four characters, so what lies behind this cannot fit the budget.
@@ -205,4 +234,6 @@ class TurnService:
             raise Invalid.field("body.content", f"has {size} bytes, {self._limits.max_message_bytes} is the most")
 
 
-_BUSY = "Another turn is running in this conversation; wait for it or follow it."
+def _in_progress(sentence: str, turn_id: ObjectId) -> TurnInProgress:
+    path = f"/api/turns/{turn_id}"
+    return TurnInProgress(sentence, headers={"Location": path}, turn=path, turn_id=turn_id)

@@ -2,6 +2,7 @@
 
 from typing import ClassVar, Literal
 
+from beanie import PydanticObjectId
 from pydantic import BaseModel, Field
 from pymongo import ASCENDING, DESCENDING, IndexModel
 
@@ -35,6 +36,8 @@ class User(StoredDocument):
     disabled: bool = False
     password_hash: str | None = None
     profile: Profile = Field(default_factory=Profile)
+    admin_lock: PydanticObjectId | None = None
+    """Changes when another admin goes because this one stays, so that both cannot go at the same time."""
 
     class Settings:
         name = "users"

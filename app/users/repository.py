@@ -5,11 +5,13 @@ from typing import Any
 import pymongo
 from bson import ObjectId
 
-from app.kit.deadlines import READ_SECONDS
+from app.kit.deadlines import READ_SECONDS, WRITE_SECONDS
 from app.kit.repository import Repository
 from app.kit.transactions import current_session
 from app.users.model import User
 from app.users.resource import USERS
+
+_ENABLED_ADMIN = {"role": "admin", "disabled": False}
 
 
 class UserRepository(Repository[User]):
@@ -30,8 +32,19 @@ class UserRepository(Repository[User]):
         with pymongo.timeout(READ_SECONDS):
             return await self.collection.find_one({"role": "admin"}, {"_id": 1}) is not None
 
-    async def count_enabled_admins(self, *, besides: ObjectId) -> int:
-        """Admins who can still get in, without one of them; two are never more than needed to know."""
-        condition = {"role": "admin", "disabled": False, "_id": {"$ne": besides}}
+    async def has_enabled_admin(self) -> bool:
         with pymongo.timeout(READ_SECONDS):
-            return await self.collection.count_documents(condition, limit=1, session=current_session())
+            return await self.collection.find_one(_ENABLED_ADMIN, {"_id": 1}) is not None
+
+    async def hold_enabled_admin(self, *, besides: ObjectId) -> bool:
+        """Keep another admin as one until the transaction ends; False when there is none.
+
+        Only seeing one would not do: in snapshots two admins who demote each other at the same time both see the
+        other. Writing to the one that stays makes the two transactions conflict.
+        """
+        condition = {**_ENABLED_ADMIN, "_id": {"$ne": besides}}
+        with pymongo.timeout(WRITE_SECONDS):
+            result = await self.collection.update_one(
+                condition, {"$set": {"admin_lock": ObjectId()}}, session=current_session()
+            )
+        return result.matched_count > 0

@@ -61,7 +61,7 @@ class MeUpdate(Input):
     email: Email
     name: Name
     profile: ProfileInput = Field(default_factory=ProfileInput)
-    password: Password | None = Field(None, description="kept as it is when left out")
+    password: Password | None = Field(None, description="kept as it is when left out, removed by null")
 
 
 class UserUpdate(MeUpdate):

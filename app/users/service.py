@@ -1,15 +1,14 @@
 """What can be done with users."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Any
 
 from bson import ObjectId
-from pydantic import SecretStr
 from pymongo.errors import DuplicateKeyError
 
 from app.kit.database_errors import duplicate
 from app.kit.editing import edited
-from app.kit.errors import Conflict
+from app.kit.errors import Conflict, PreconditionFailed
 from app.kit.etag import Versions
 from app.kit.repository import Row, Scope
 from app.kit.security import hash_password
@@ -33,7 +32,10 @@ class UserService:
             raise duplicate(error) from error
 
     async def replace(self, scope: Scope, id: ObjectId, update: MeUpdate, versions: Versions) -> Row:
-        """Put `update` in the place of what the same schema can express; a password that is left out stays."""
+        """Put `update` in the place of what the same schema can express; a password that is left out stays.
+
+        Raises Conflict when the e-mail is taken or the last admin would be none any more.
+        """
         stored = await self._stored(update)
 
         async def write() -> Row:
@@ -52,16 +54,20 @@ class UserService:
         self, scope: Scope, id: ObjectId, patch: Mapping[str, Any], versions: Versions, schema: type[MeUpdate]
     ) -> Row:
         """Apply a merge patch: to oneself with MeUpdate, to anyone with UserUpdate."""
-        return await edited(
-            lambda: self.rows.get(scope, id),
-            patch,
-            schema,
-            lambda update, seen: self.replace(scope, id, update, seen),
-            versions,
-        )
+
+        def write(update: MeUpdate, seen: Versions) -> Awaitable[Row]:
+            if "password" in patch and patch["password"] is None:  # which merging takes away without a trace
+                update = update.model_copy(update={"password": None})
+            return self.replace(scope, id, update, seen)
+
+        return await edited(lambda: self.rows.get(scope, id), patch, schema, write, versions)
 
     async def replace_profile(self, scope: Scope, id: ObjectId, profile: ProfileInput, versions: Versions) -> Row:
-        return await self.rows.update(scope, id, {"$set": {"profile": profile.model_dump()}}, versions=versions)
+        try:
+            return await self.rows.update(scope, id, {"$set": {"profile": profile.model_dump()}}, versions=versions)
+        except PreconditionFailed as error:
+            error.members["current"] = error.members["current"]["profile"]
+            raise
 
     async def patch_profile(self, scope: Scope, id: ObjectId, patch: Mapping[str, Any], versions: Versions) -> Row:
         return await edited(
@@ -73,12 +79,19 @@ class UserService:
             member="profile",
         )
 
-    async def check_removable(self, row: Row) -> None:
-        """Raises Conflict when this is the last admin."""
-        if _is_enabled_admin(row):
-            await self._keep_an_admin(row["_id"])
+    async def disable(self, scope: Scope, id: ObjectId, versions: Versions) -> Row:
+        """Lock the user out. Raises NotFound, PreconditionFailed, and Conflict for the last admin."""
 
-    async def delete(self, scope: Scope, id: ObjectId, versions: Versions) -> None:
+        async def write() -> Row:
+            before = await self.rows.get(scope, id)
+            row = await self.rows.update(scope, id, {"$set": {"disabled": True}}, versions=versions)
+            if _is_enabled_admin(before):
+                await self._keep_an_admin(id)
+            return row
+
+        return await self._transactions.run(write)
+
+    async def delete(self, scope: Scope, id: ObjectId, versions: Versions = None) -> None:
         """Remove the user alone; what was theirs is the caller's to decide. Raises Conflict for the last admin."""
 
         async def write() -> None:
@@ -90,13 +103,14 @@ class UserService:
         await self._transactions.run(write)
 
     async def _keep_an_admin(self, id: ObjectId) -> None:
-        if not await self.rows.count_enabled_admins(besides=id):
+        if not await self.rows.hold_enabled_admin(besides=id):
             raise Conflict("This is the last admin who can get in; make another one first.", reason="last_admin")
 
     async def _stored(self, update: MeUpdate) -> dict[str, Any]:
         stored = update.model_dump(exclude={"password"})
-        if isinstance(update.password, SecretStr):
-            stored["password_hash"] = await hash_password(update.password.get_secret_value())
+        if "password" in update.model_fields_set:
+            given = update.password
+            stored["password_hash"] = None if given is None else await hash_password(given.get_secret_value())
         return stored
 
 

@@ -38,7 +38,7 @@ async def test_an_unknown_model_is_refused_with_the_names_that_exist(model: str)
     with pytest.raises(Invalid) as refusal:
         providers.resolve(model)
     [field] = refusal.value.members["fields"]
-    assert field["field"] == "model"
+    assert field["field"] == "body.model"
     assert all(name in field["message"] for name in ("echo", "local:<model>", "cloud:<model>"))
     await providers.aclose()
 

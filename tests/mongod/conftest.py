@@ -1,4 +1,5 @@
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,15 +15,24 @@ def binary() -> Path:
     return find_mongod(None)
 
 
-@pytest.fixture
-async def data(tmp_path: Path) -> AsyncIterator[Path]:
-    """A data folder, which must be quiet soon after its test: no keeper, hence no mongod, is left behind."""
-    folder = DataFolder(tmp_path / "data")
-    yield folder.path
-    if not folder.path.exists():
-        return
-    keeper = FileLock(folder.keeper_lock)
-    try:
-        await until(lambda: not keeper.is_taken())
-    finally:
+@pytest.fixture(scope="package")
+async def used_folders() -> AsyncIterator[list[Path]]:
+    """The folders of all tests; at the end none may have a keeper, hence a mongod, for long."""
+    folders: list[Path] = []
+    yield folders
+    for folder in filter(Path.exists, folders):
+        keeper = FileLock(DataFolder(folder).keeper_lock)
+        await until(partial(is_free, keeper))
         keeper.close()
+
+
+def is_free(lock: FileLock) -> bool:
+    return not lock.is_taken()
+
+
+@pytest.fixture
+def data(tmp_path: Path, used_folders: list[Path]) -> Path:
+    """A data folder that does not exist yet."""
+    folder = (tmp_path / "data").resolve()
+    used_folders.append(folder)
+    return folder

@@ -26,7 +26,8 @@ Client = AsyncMongoClient[dict[str, Any]]
 
 @asynccontextmanager
 async def connected(uri: str) -> AsyncIterator[Client]:
-    async with Client(uri, connectTimeoutMS=2000, heartbeatFrequencyMS=1000, serverSelectionTimeoutMS=15000) as client:
+    """A client with the deadline of an operation, until which the driver repeats it; without one it does so once."""
+    async with Client(uri, timeoutMS=20_000, max_adaptive_retries=8, connectTimeoutMS=2000, heartbeatFrequencyMS=1000) as client:
         yield client
 
 

@@ -3,8 +3,9 @@
 `FORMATS[name].stream(headings, batches, about, options)` promises:
 
 - what is wrong with the headings raises at the call, before anything is sent;
-- CSV and JSON Lines send each batch as it comes; an error of the source is raised to the consumer, which must then
-  break the connection so that nobody takes the part for the whole;
+- CSV and JSON Lines send each batch as it comes, the header with the first one: a source that is refused by its
+  database sends no byte. An error later is raised to the consumer, which must then break the connection so that nobody
+  takes the part for the whole;
 - XLSX sends its first byte once the workbook is complete, so an error is never a truncated file;
 - a consumer that stops early, by `aclose()` or by cancellation, leaves no thread, no file and no open source behind.
 """

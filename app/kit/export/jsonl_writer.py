@@ -1,6 +1,6 @@
 """JSON Lines in UTF-8: one object a line, members in the order of the headings, nested where a name is dotted."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,7 @@ PIECE_BYTES = 1 << 20
 
 def stream(
     headings: Sequence[Heading],
-    batches: AsyncIterator[Sequence[Row]],
+    batches: AsyncIterator[Iterable[Row]],
     about: Mapping[str, str],  # noqa: ARG001 - every line is a row
     options: ExportOptions,  # noqa: ARG001 - the text is always as it is
 ) -> AsyncGenerator[bytes, None]:
@@ -33,7 +33,7 @@ def _require_tree(names: Sequence[str]) -> None:
         raise ValueError(f"{sorted(both)} cannot be a value and an object at once")
 
 
-def _pieces(paths: Sequence[tuple[str, ...]], rows: Sequence[Row]) -> Iterator[bytes]:
+def _pieces(paths: Sequence[tuple[str, ...]], rows: Iterable[Row]) -> Iterator[bytes]:
     """The rows encoded, in pieces that end with the row that fills them."""
     piece = bytearray()
     for row in rows:

@@ -44,9 +44,11 @@ class ExportOptions:
 
 
 Stream = Callable[
-    [Sequence[Heading], AsyncIterator[Sequence[Row]], Mapping[str, str], ExportOptions], AsyncGenerator[bytes, None]
+    [Sequence[Heading], AsyncIterator[Iterable[Row]], Mapping[str, str], ExportOptions], AsyncGenerator[bytes, None]
 ]
 """(headings, batches, about, options) -> chunks of the file. Takes over `batches` and closes it.
+
+A batch is read once, in a worker thread, so rows that are made as they are read do not cost the event loop anything.
 
 Raises ValueError at the call when the headings cannot be written, and while iterating whatever `batches` raises.
 """

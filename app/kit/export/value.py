@@ -21,9 +21,12 @@ class Encoders(dict[type, Callable[[Any], Any]]):
 
 def instant_text(value: datetime) -> str:
     """2026-11-22T07:36:00.123Z; raises ValueError for a time without a zone, which would be a guess."""
-    if value.tzinfo is None:
+    offset = value.utcoffset()
+    if offset is None:
         raise ValueError(f"{value} has no time zone")
-    return value.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+    if offset:
+        value = value.astimezone(UTC)
+    return value.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
 _AS_JSON = Encoders({datetime: instant_text, date: date.isoformat, ObjectId: str, str: str, int: int, float: float})

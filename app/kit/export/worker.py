@@ -1,7 +1,7 @@
 """Blocking work of an export in threads that end before their caller goes on, however the caller is cancelled."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TypeVar
@@ -11,6 +11,7 @@ from anyio import CancelScope, to_thread
 from app.kit.export.model import Row
 
 Result = TypeVar("Result")
+Batch = TypeVar("Batch")
 
 
 async def in_thread(function: Callable[[], Result], on_cancel: Callable[[], None] | None = None) -> Result:
@@ -30,7 +31,7 @@ async def in_thread(function: Callable[[], Result], on_cancel: Callable[[], None
 
 
 @asynccontextmanager
-async def closing(batches: AsyncIterator[Sequence[Row]]) -> AsyncIterator[AsyncIterator[Sequence[Row]]]:
+async def closing(batches: AsyncIterator[Batch]) -> AsyncIterator[AsyncIterator[Batch]]:
     """Close the source at the end when it is a generator, so that its cursor is freed now and not at collection."""
     try:
         yield batches
@@ -41,13 +42,17 @@ async def closing(batches: AsyncIterator[Sequence[Row]]) -> AsyncIterator[AsyncI
 
 
 async def encoded(
-    batches: AsyncIterator[Sequence[Row]], encode: Callable[[Sequence[Row]], Iterator[bytes]], head: bytes
+    batches: AsyncIterator[Iterable[Row]], encode: Callable[[Iterable[Row]], Iterator[bytes]], head: bytes
 ) -> AsyncGenerator[bytes, None]:
-    """`head` at once, then the pieces of each batch; `encode` runs in a thread and bounds a piece by bytes."""
+    """`head` and the pieces of each batch; `encode` runs in a thread and bounds a piece by bytes.
+
+    `head` waits for the first piece: what fails until then has sent nothing.
+    """
     async with closing(batches):
-        if head:
-            yield head
         async for batch in batches:
             pieces = encode(batch)
             while piece := await in_thread(partial(next, pieces, b"")):
-                yield piece
+                yield head + piece
+                head = b""
+    if head:
+        yield head

@@ -22,6 +22,8 @@ from app.kit.resource import Kind
 Cell: TypeAlias = str | int | float | bool | None
 
 CELL_UNITS = 32_767
+ALWAYS_FITS = CELL_UNITS // 2
+"""Characters: a text of no more fits a cell whatever they are, since none takes more than two UTF-16 units."""
 _EXACT_INTEGER = 10**15
 _DAY = timedelta(days=1)
 _EPOCH = datetime(1899, 12, 30, tzinfo=UTC)
@@ -42,7 +44,7 @@ def clean(text: str) -> str:
 
 def parts(text: str) -> list[str]:
     """`text` cut into pieces of at most 32,767 UTF-16 units, never within a character; at least one piece."""
-    if len(text) <= CELL_UNITS // 2 or (len(text) <= CELL_UNITS and text.isascii()):
+    if len(text) <= ALWAYS_FITS or (len(text) <= CELL_UNITS and text.isascii()):
         return [text]
     units = text.encode("utf-16-le")
     pieces, start = [], 0

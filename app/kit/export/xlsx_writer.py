@@ -6,7 +6,7 @@ Both files are anonymous or deleted with their handle, and every step runs in a 
 """
 
 import math
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from itertools import count, islice
@@ -20,7 +20,7 @@ import orjson
 from app.kit.export.model import ABOUT, ExportOptions, Heading, Row, require_unique
 from app.kit.export.workbook import Column, Sheet, WriteWorkbook
 from app.kit.export.worker import closing, in_thread
-from app.kit.export.xlsx_cell import Cell, clean, encoders, parts
+from app.kit.export.xlsx_cell import ALWAYS_FITS, Cell, clean, encoders, parts
 from app.kit.resource import Kind
 
 write_workbook: WriteWorkbook
@@ -49,7 +49,7 @@ _SHAPES: Mapping[Kind, tuple[int, str | None]] = {
 
 def stream(
     headings: Sequence[Heading],
-    batches: AsyncIterator[Sequence[Row]],
+    batches: AsyncIterator[Iterable[Row]],
     about: Mapping[str, str],
     options: ExportOptions,
 ) -> AsyncGenerator[bytes, None]:
@@ -59,7 +59,7 @@ def stream(
 
 
 async def _chunks(
-    export: "_Export", batches: AsyncIterator[Sequence[Row]], about: Mapping[str, str]
+    export: "_Export", batches: AsyncIterator[Iterable[Row]], about: Mapping[str, str]
 ) -> AsyncGenerator[bytes, None]:
     try:
         async with closing(batches):
@@ -97,13 +97,15 @@ class _Export:
         self._spool = opened(TemporaryFile(buffering=SPOOL_BUFFER, prefix="verbatim-"))  # noqa: SIM115 - close() closes both
         self._file = opened(NamedTemporaryFile(prefix="verbatim-", suffix=".xlsx"))  # noqa: SIM115
 
-    def add(self, batch: Sequence[Row]) -> None:
+    def add(self, batch: Iterable[Row]) -> None:
         """Spool the rows as lines of JSON, and note into how many cells the longest text of each column must go."""
         for row in batch:
             cells = [table[type(value)](value) for table, value in zip(self._encoders, row, strict=True)]
             self._spool.write(orjson.dumps(cells, option=orjson.OPT_APPEND_NEWLINE))
-            self._parts = [max(most, len(_split(cell))) for most, cell in zip(self._parts, cells, strict=True)]
-        self._rows += len(batch)
+            self._rows += 1
+            for column, cell in enumerate(cells):
+                if isinstance(cell, str) and len(cell) > ALWAYS_FITS:
+                    self._parts[column] = max(self._parts[column], len(parts(cell)))
 
     def write(self, about: Mapping[str, str]) -> None:
         """Write the workbook; stops within a row after `abandon`, but not while the finished sheets are compressed."""

@@ -1,0 +1,194 @@
+"""Who may do what: every route of the application against one table."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from bson import ObjectId
+from fastapi import FastAPI
+
+from app.auth.schemas import KeyCreate
+from app.services import Services
+from tests.conftest import Person, client_of
+
+# What a route asks for.
+ROUTES = {
+    "GET /health/live": "nothing",
+    "GET /health/ready": "nothing",
+    "GET /docs": "nothing",
+    "GET /docs/oauth2-redirect": "nothing",
+    "GET /openapi.json": "nothing",
+    "GET /capabilities": "read",
+    "POST /api/users": "admin",
+    "GET /api/users": "read",
+    "GET /api/users/export": "export",
+    "POST /api/users/bulk": "admin",
+    "GET /api/users/me": "read",
+    "PUT /api/users/me": "write",
+    "PATCH /api/users/me": "write",
+    "GET /api/users/{id}": "read",
+    "PUT /api/users/{id}": "admin",
+    "PATCH /api/users/{id}": "admin",
+    "DELETE /api/users/{id}": "admin",
+    "GET /api/users/{id}/profile": "read",
+    "PUT /api/users/{id}/profile": "write",
+    "PATCH /api/users/{id}/profile": "write",
+    "POST /api/conversations": "write",
+    "GET /api/conversations": "read",
+    "GET /api/conversations/export": "export",
+    "POST /api/conversations/bulk": "write",
+    "GET /api/conversations/{id}": "read",
+    "PUT /api/conversations/{id}": "write",
+    "PATCH /api/conversations/{id}": "write",
+    "DELETE /api/conversations/{id}": "write",
+    "POST /api/conversations/{id}/restore": "write",
+    "GET /api/conversations/{id}/messages": "read",
+    "POST /api/conversations/{id}/messages": "write",
+    "POST /api/conversations/{id}/messages/bulk": "write",
+    "POST /api/conversations/{id}/turns": "write",
+    "GET /api/messages": "read",
+    "GET /api/messages/export": "export",
+    "GET /api/messages/{id}": "read",
+    "PATCH /api/messages/{id}": "write",
+    "GET /api/turns/{id}": "read",
+    "POST /api/keys": "write",
+    "GET /api/keys": "read",
+    "GET /api/keys/{id}": "read",
+    "DELETE /api/keys/{id}": "write",
+}
+MAY = {
+    "anonymous": {"nothing"},
+    "user": {"nothing", "read", "write", "export"},
+    "analyst": {"nothing", "read", "export"},
+    "admin": {"nothing", "read", "write", "export", "admin"},
+}
+# Bodies that are right, so that nothing but the id can be at fault.
+MESSAGE = {"role": "user", "content": "Hello"}
+BODIES: dict[str, Any] = {
+    "PUT /api/users/{id}": {"email": "taken@example.com", "name": "Taken"},
+    "PUT /api/users/{id}/profile": {"bio": "taken"},
+    "PATCH /api/users/{id}/profile": {"bio": "taken"},
+    "PUT /api/conversations/{id}": {"title": "Taken"},
+    "PATCH /api/conversations/{id}": {"title": "Taken"},
+    "POST /api/conversations/{id}/messages": MESSAGE,
+    "POST /api/conversations/{id}/messages/bulk": {"messages": [MESSAGE]},
+    "POST /api/conversations/{id}/turns": {"content": "Hello"},
+    "PATCH /api/messages/{id}": {"metadata": {"taken": "yes"}},
+}
+WITH_ID = [route for route in ROUTES if "{id}" in route]
+WRITES = [route for route, need in ROUTES.items() if not route.startswith("GET") and need != "nothing"]
+LISTS = [route for route in ROUTES if route.startswith("GET /api") and "{id}" not in route and "/me" not in route]
+
+
+def routes_of(app: FastAPI) -> Iterator[str]:
+    for path, operations in app.openapi()["paths"].items():
+        yield from (f"{method.upper()} {path}" for method in operations)
+    for route in app.routes:
+        if not getattr(route, "include_in_schema", True):
+            yield f"GET {route.path}"  # type: ignore[attr-defined]
+
+
+async def ask(client: httpx.AsyncClient, route: str, id: object = "66a0c0ffee66a0c0ffee66a0") -> httpx.Response:
+    method, _, path = route.partition(" ")
+    body = None if method in {"GET", "DELETE"} else BODIES.get(route, {})
+    return await client.request(method, path.replace("{id}", str(id)), json=body)
+
+
+def test_every_route_is_in_the_table(app: FastAPI) -> None:
+    assert set(routes_of(app)) == set(ROUTES)
+
+
+@pytest.fixture
+def clients(
+    anonymous: httpx.AsyncClient, as_ana: httpx.AsyncClient, as_analyst: httpx.AsyncClient, as_admin: httpx.AsyncClient
+) -> dict[str, httpx.AsyncClient]:
+    return {"anonymous": anonymous, "user": as_ana, "analyst": as_analyst, "admin": as_admin}
+
+
+@pytest.mark.parametrize("who", MAY)
+async def test_a_role_may_do_what_the_table_says(clients: dict[str, httpx.AsyncClient], who: str) -> None:
+    refusal = 401 if who == "anonymous" else 403
+
+    for route, need in ROUTES.items():
+        response = await ask(clients[who], route)
+        if need in MAY[who]:
+            assert response.status_code not in {401, 403}, route
+            assert response.status_code < 500, route
+        else:
+            assert (response.status_code, response.json()["status"]) == (refusal, refusal), route
+            assert ("www-authenticate" in response.headers) == (refusal == 401), route
+
+
+async def test_a_read_only_key_writes_nothing(app: FastAPI, admin: Person, ana: Person, services: Services) -> None:
+    for person in (admin, ana):
+        _, key = await services.keys.create(person.id, KeyCreate(name="read", scopes=["read"]))
+        async with client_of(app, Person(person.id, person.email, key)) as client:
+            statuses = {route: (await ask(client, route)).status_code for route in WRITES}
+        assert statuses == dict.fromkeys(WRITES, 403)
+
+
+@pytest.fixture
+async def anas(as_ana: httpx.AsyncClient, ana: Person) -> dict[str, str]:
+    """An id of Ana's for each collection."""
+    conversation = (await as_ana.post("/api/conversations", json={"title": "Ana's"})).json()["id"]
+    turn = (await as_ana.post(f"/api/conversations/{conversation}/turns", json={"content": "Hello"})).json()
+    key = (await as_ana.post("/api/keys", json={"name": "Ana's"})).json()["id"]
+    return {
+        "users": str(ana.id),
+        "conversations": conversation,
+        "messages": turn["user_message"]["id"],
+        "turns": turn["id"],
+        "keys": key,
+    }
+
+
+@pytest.mark.mongod  # a turn is part of what is Ana's
+async def test_what_is_anas_does_not_exist_for_ben(
+    as_ana: httpx.AsyncClient, as_ben: httpx.AsyncClient, anas: dict[str, str]
+) -> None:
+    before = {route: (await ask(as_ana, route, anas[route.split("/")[2]])).text for route in WITH_ID if "GET" in route}
+
+    for route in WITH_ID:
+        hers = await ask(as_ben, route, anas[route.split("/")[2]])
+        nobodys = await ask(as_ben, route, ObjectId())
+        assert hers.status_code == (403 if ROUTES[route] == "admin" else 404), route
+        same = {name: value for name, value in hers.json().items() if name != "request_id"}
+        assert same == {name: value for name, value in nobodys.json().items() if name != "request_id"}, route
+
+    after = {route: (await ask(as_ana, route, anas[route.split("/")[2]])).text for route in before}
+    assert after == before
+
+
+@pytest.mark.mongod  # a turn is part of what is Ana's
+async def test_bens_lists_and_exports_show_nothing_of_anas(as_ben: httpx.AsyncClient, anas: dict[str, str]) -> None:
+    for route in LISTS:
+        response = await ask(as_ben, route)
+        assert response.status_code == 200, route
+        assert not [id for id in anas.values() if id in response.text], route
+
+
+@pytest.mark.mongod  # a turn is part of what is Ana's
+async def test_bulk_reaches_nothing_of_anas(
+    as_ana: httpx.AsyncClient, as_ben: httpx.AsyncClient, anas: dict[str, str]
+) -> None:
+    id = anas["conversations"]
+    operations = [{"action": "update", "id": id, "body": {"title": "Taken"}}, {"action": "delete", "id": id}]
+
+    response = await as_ben.post("/api/conversations/bulk", json={"operations": operations})
+
+    assert [each["status"] for each in response.json()["results"]] == [404, 404]
+    assert (await as_ana.get(f"/api/conversations/{id}")).json()["title"] == "Ana's"
+
+
+@pytest.mark.mongod  # a turn is part of what is Ana's
+async def test_nothing_can_be_given_to_or_taken_from_another_by_naming_them(
+    as_ana: httpx.AsyncClient, as_ben: httpx.AsyncClient, ana: Person, anas: dict[str, str]
+) -> None:
+    given = {"title": "Yours", "owner_id": str(ana.id)}
+
+    assert (await as_ben.post("/api/conversations", json=given)).status_code == 403
+    bulk = await as_ben.post("/api/conversations/bulk", json={"operations": [{"action": "create", "body": given}]})
+    assert [each["status"] for each in bulk.json()["results"]] == [403]
+    assert (await as_ben.get("/api/conversations", params={"owner_id": str(ana.id)})).json()["items"] == []
+    assert [each["id"] for each in (await as_ana.get("/api/conversations")).json()["items"]] == [anas["conversations"]]

@@ -1,0 +1,81 @@
+"""Conversations, and an upstream that can be made to misbehave."""
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from bson import ObjectId
+
+from app.config import ProviderSettings, Settings
+from app.kit.repository import EVERYTHING, Row
+from app.services import Services
+from app.turns.model import Turn, TurnEvents
+from tests.conftest import DATABASE
+from tests.upstream import Upstream
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[Upstream]:
+    async with Upstream() as server:
+        yield server
+
+
+@pytest.fixture
+def settings(tmp_path: Path, upstream: Upstream) -> Settings:
+    """The upstream is the provider `local`, and `hasty` when its silence is not to be waited for."""
+    local = {"base_url": upstream.base_url, "api_key": "sk-upstream"}
+    hasty = {**local, "first_token_timeout": 0.3, "idle_timeout": 0.3}
+    return Settings(
+        _env_file=None,
+        data=tmp_path,
+        database=DATABASE,
+        drain_timeout=1,
+        turn_lease=1,
+        llm_providers={
+            "local": ProviderSettings.model_validate(local),
+            "hasty": ProviderSettings.model_validate(hasty),
+        },
+    )
+
+
+async def new_conversation(client: httpx.AsyncClient, **fields: Any) -> str:
+    """The path of a new conversation."""
+    response = await client.post("/api/conversations", json=fields)
+    assert response.status_code == 201, response.text
+    return str(response.headers["location"])
+
+
+@pytest.fixture
+async def conversation(as_ana: httpx.AsyncClient) -> str:
+    """The path of an empty conversation of Ana's."""
+    return await new_conversation(as_ana)
+
+
+async def messages_of(client: httpx.AsyncClient, conversation: str) -> list[dict[str, Any]]:
+    response = await client.get(f"{conversation}/messages", params={"limit": 1000})
+    assert response.status_code == 200, response.text
+    items: list[dict[str, Any]] = response.json()["items"]
+    return items
+
+
+async def ended(services: Services, turn: str) -> dict[str, Any]:
+    """The turn of this path when it is over, waited for without any connection."""
+    id = ObjectId(turn.rpartition("/")[2])
+    if log := services.turns.runner.log_of(id):
+        async with aclosing(log.follow()) as events:
+            async for _ in events:
+                pass
+    return await services.turns.get(EVERYTHING, id)
+
+
+async def stored_turns() -> list[Row]:
+    return await Turn.get_pymongo_collection().find().to_list()
+
+
+async def logged_text() -> str:
+    """All text in the log of turns, which holds one turn in these tests."""
+    rows = await TurnEvents.get_pymongo_collection().find(sort=[("seq", 1)]).to_list()
+    return "".join(row["text"] for row in rows)
