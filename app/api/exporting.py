@@ -1,13 +1,15 @@
 """Sending an export."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import Iterable
 from contextlib import aclosing
 from typing import Any
 
 from fastapi import Request
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Send
 
-from app.exports.service import export_rows
+from app.exports.service import Export, export_rows
+from app.kit.errors import Invalid
 from app.kit.export import FORMATS
 from app.kit.listing import parse_boolean, parse_listing
 from app.kit.parameters import list_parameters
@@ -45,30 +47,54 @@ def export_documentation(resource: Resource) -> dict[str, Any]:
 
 
 async def send_export(request: Request, rows: Repository[Any], scope: Scope, resource: Resource) -> Response:
-    """The file that the query string asks for.
-
-    Whatever goes wrong before the first bytes is an error with its status; afterwards the connection is broken off.
-    """
-    values = dict(request.query_params.multi_items())
-    rest = [(name, text) for name, text in request.query_params.multi_items() if name not in _OWN_PARAMETERS]
+    """The file that the query string asks for. Raises Invalid."""
+    own, listed = _separated(request.query_params.multi_items())
     export = export_rows(
         rows,
         scope,
-        parse_listing(resource, rest, paged=False),
-        format=values.get("format", "csv"),
-        columns=values.get("columns"),
-        raw=parse_boolean("raw", values.get("raw", "false")),
+        parse_listing(resource, listed, paged=False),
+        format=own.get("format", "csv"),
+        columns=own.get("columns"),
+        raw=parse_boolean("raw", own.get("raw", "false")),
     )
-    first = await anext(export.chunks, b"")
-    return StreamingResponse(
-        _chunks(first, export.chunks),
-        media_type=export.format.media_type,
-        headers={"Content-Disposition": f'attachment; filename="{export.filename}"', "Cache-Control": "no-store"},
-    )
+    return ExportResponse(export)
 
 
-async def _chunks(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
-    async with aclosing(rest):
-        yield first
-        async for chunk in rest:
-            yield chunk
+def _separated(parameters: Iterable[tuple[str, str]]) -> tuple[dict[str, str], list[tuple[str, str]]]:
+    """The parameters of exports alone, and those that lists have too."""
+    own: dict[str, str] = {}
+    listed = []
+    for name, text in parameters:
+        if name in own:
+            raise Invalid.field(f"query.{name}", "is given twice")
+        if name in _OWN_PARAMETERS:
+            own[name] = text
+        else:
+            listed.append((name, text))
+    return own, listed
+
+
+class ExportResponse(StreamingResponse):
+    """Sends an export from its first bytes on: what goes wrong before is an error with its status.
+
+    Afterwards an error breaks the connection off, so that nobody takes the part for the whole. A client that leaves
+    ends the export at once, also while the file is still being prepared.
+    """
+
+    def __init__(self, export: Export) -> None:
+        disposition = f'attachment; filename="{export.filename}"'
+        super().__init__(
+            export.chunks,
+            media_type=export.format.media_type,
+            headers={"Content-Disposition": disposition, "Cache-Control": "no-store"},
+        )
+        self._chunks = export.chunks
+
+    async def stream_response(self, send: Send) -> None:
+        async with aclosing(self._chunks) as chunks:
+            chunk = await anext(chunks, b"")
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            while chunk:
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                chunk = await anext(chunks, b"")
+        await send({"type": "http.response.body", "body": b"", "more_body": False})

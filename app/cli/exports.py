@@ -1,22 +1,30 @@
 """`verbatim export`: a list as a file."""
 
 import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
+from rich.markup import escape
 
-from app.cli.running import DataOption, console, run
+from app.cli.running import DataOption, console, run, sentences
 from app.conversations.resource import CONVERSATIONS, MESSAGES
-from app.exports.service import export_rows
+from app.exports.service import Export, export_rows
 from app.kit.errors import Conflict, Invalid
-from app.kit.listing import parse_listing
-from app.kit.repository import EVERYTHING
+from app.kit.export import FORMATS
+from app.kit.listing import Listing, parse_listing
+from app.kit.repository import EVERYTHING, Repository
+from app.kit.resource import Resource
 from app.services import Services
 from app.users.resource import USERS
 
-_RESOURCES = {resource.name: resource for resource in (USERS, CONVERSATIONS, MESSAGES)}
+_SOURCES: Mapping[str, tuple[Resource, Callable[[Services], Repository[Any]]]] = {
+    "users": (USERS, lambda services: services.users.rows),
+    "conversations": (CONVERSATIONS, lambda services: services.conversations.rows),
+    "messages": (MESSAGES, lambda services: services.conversations.messages),
+}
 
 
 def export(
@@ -35,39 +43,61 @@ def export(
     data: DataOption = None,
 ) -> None:
     """Write users, conversations or messages to CSV, XLSX or JSON Lines. The file appears when it is complete."""
-
-    async def work(services: Services) -> int:
+    table, rows = _SOURCES[resource]
+    with sentences():
+        listing = _listing(table, filter or [])
+        wanted = format or _format_of(output)
         if output.exists() and not force:
             raise Conflict(f"{output} exists; say --force to replace it.")
-        rows = {
-            "users": services.users.rows,
-            "conversations": services.conversations.rows,
-            "messages": services.conversations.messages,
-        }[resource]
-        listing = parse_listing(_RESOURCES[resource], [_pair(each) for each in filter or ()], paged=False)
-        wanted = format or output.suffix.removeprefix(".")
-        made = export_rows(rows, EVERYTHING, listing, format=wanted, columns=columns, raw=raw)
-        partial = output.with_name(f"{output.name}.part")
-        written = 0
-        with console.status(f"Writing {output}"):
-            file = await asyncio.to_thread(partial.open, "wb")
-            try:
-                async with aclosing(made.chunks) as chunks:
-                    async for chunk in chunks:
-                        written += await asyncio.to_thread(file.write, chunk)
-                file.close()
-                await asyncio.to_thread(partial.replace, output)
-            finally:
-                file.close()
-                await asyncio.to_thread(partial.unlink, missing_ok=True)
-        return written
+
+    async def work(services: Services) -> int:
+        made = export_rows(rows(services), EVERYTHING, listing, format=wanted, columns=columns, raw=raw)
+        with console.status(f"Writing {escape(output.name)}"):
+            return await _save(made, output)
 
     written = run(data, work)
     print(f"{output}: {written:,} bytes")
 
 
-def _pair(text: str) -> tuple[str, str]:
-    name, separator, value = text.partition("=")
-    if not separator:
-        raise Invalid(f"--filter {text}: write it as name=value.")
-    return name, value
+def _listing(resource: Resource, filters: Sequence[str]) -> Listing:
+    pairs = [each.partition("=") for each in filters]
+    for text, (_, separator, _) in zip(filters, pairs, strict=True):
+        if not separator:
+            raise Invalid(f"--filter {text}: write it as name=value.")
+    try:
+        return parse_listing(resource, [(name, value) for name, _, value in pairs], paged=False)
+    except Invalid as error:
+        raise Invalid(error.detail.replace("query.", "--filter ")) from error
+
+
+def _format_of(output: Path) -> str:
+    name = output.suffix.removeprefix(".").lower()
+    if name not in FORMATS:
+        raise Invalid(f"The ending of {output.name} names no format; say --format {', '.join(FORMATS)}.")
+    return name
+
+
+async def _save(export: Export, output: Path) -> int:
+    """Put the file in its place once it is complete; answers its bytes. Raises Conflict when it cannot be written."""
+    partial = output.with_name(f"{output.name}.part")
+    try:
+        try:
+            written = await _write(export, partial)
+            await asyncio.to_thread(partial.replace, output)
+        finally:
+            await asyncio.to_thread(partial.unlink, missing_ok=True)
+    except OSError as error:
+        raise Conflict(f"{output} cannot be written: {error.strerror}.") from error
+    return written
+
+
+async def _write(export: Export, path: Path) -> int:
+    written = 0
+    async with aclosing(export.chunks) as chunks:
+        file = await asyncio.to_thread(path.open, "wb")
+        try:
+            async for chunk in chunks:
+                written += await asyncio.to_thread(file.write, chunk)
+        finally:
+            await asyncio.to_thread(file.close)
+    return written

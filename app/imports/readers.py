@@ -6,7 +6,7 @@ Nothing here touches the database or the event loop: reading blocks, so a servic
 import codecs
 import re
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Literal
@@ -41,7 +41,7 @@ class Source:
         self.bytes_read = 0
         self._path = path
 
-    def __iter__(self) -> Iterator[Record]:
+    def __iter__(self) -> Generator[Record, None, None]:
         self.bytes_read = 0
         position = 0
         with closing(open_entries(self._path)) as entries:

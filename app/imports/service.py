@@ -1,8 +1,8 @@
 """Imports: conversations from files, each stored whole or not at all, and never twice."""
 
-import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -11,9 +11,10 @@ from pymongo.errors import DuplicateKeyError
 
 from app.conversations.model import Conversation, Message
 from app.conversations.repository import ConversationRepository, MessageRepository
-from app.imports.readers import Source, open_source
+from app.imports.readers import Format, open_source
 from app.imports.records import BadRecord, ImportedConversation, Record
 from app.kit.clock import now
+from app.kit.threads import in_thread
 from app.kit.transactions import Transactions
 
 BATCH_CONVERSATIONS = 200
@@ -22,16 +23,22 @@ BATCH_BYTES = 4 * 1024 * 1024
 
 @dataclass
 class ImportReport:
-    """What an import did so far."""
+    """What an import did so far; sizes are those of the file as it is stored."""
 
+    format: Format
+    size_bytes: int
+    bytes_read: int = 0
     added: int = 0
     messages: int = 0
     present: int = 0
-    """Conversations that were there already, by their source id."""
+    """Conversations that were there already, by their source id; of several in one file the first is added."""
     bad: list[BadRecord] = field(default_factory=list)
     bad_count: int = 0
-    bytes_read: int = 0
-    size_bytes: int = 0
+
+    def note_bad(self, record: BadRecord) -> None:
+        self.bad_count += 1
+        if len(self.bad) < BAD_KEPT:
+            self.bad.append(record)
 
 
 BAD_KEPT = 1000
@@ -53,29 +60,29 @@ class ImportService:
 
         It may be interrupted at any point and run again: what is there already is left alone.
         """
-        source = await asyncio.to_thread(open_source, path)
-        report = ImportReport(size_bytes=source.size_bytes)
+        source = await in_thread(partial(open_source, path))
+        report = ImportReport(source.format, source.size_bytes)
         records = iter(source)
-        while batch := await asyncio.to_thread(_take, records):
-            await self._store(source, owner_id, batch, report)
-            report.bytes_read = source.bytes_read
-            progress(report)
+        try:
+            while batch := await in_thread(partial(_take, records)):
+                await self._store(owner_id, batch, report)
+                report.bytes_read = source.bytes_read
+                progress(report)
+        finally:
+            await in_thread(records.close)
         return report
 
-    async def _store(self, source: Source, owner_id: ObjectId, batch: list[Record], report: ImportReport) -> None:
-        for record in batch:
-            if isinstance(record, BadRecord):
-                report.bad_count += 1
-                if len(report.bad) < BAD_KEPT:
-                    report.bad.append(record)
+    async def _store(self, owner_id: ObjectId, batch: list[Record], report: ImportReport) -> None:
         wanted: dict[str, ImportedConversation] = {}
         for record in batch:
-            if isinstance(record, ImportedConversation):
-                wanted.setdefault(f"{source.format}:{record.source_id}", record)
-        total = sum(isinstance(record, ImportedConversation) for record in batch)
+            if isinstance(record, BadRecord):
+                report.note_bad(record)
+            else:
+                report.present += 1
+                wanted.setdefault(f"{report.format}:{record.source_id}", record)
         added = await self._add(owner_id, wanted)
         report.added += len(added)
-        report.present += total - len(added)
+        report.present -= len(added)
         report.messages += sum(len(conversation.messages) for conversation in added)
 
     async def _add(self, owner_id: ObjectId, wanted: dict[str, ImportedConversation]) -> Sequence[ImportedConversation]:
@@ -92,13 +99,13 @@ class ImportService:
                     await self._messages.insert_many(messages)
             return list(new.values())
 
-        if not wanted:
-            return []
-        try:
-            return await self._transactions.run(write)
-        except DuplicateKeyError:
-            # Another import of the same file was faster by a moment: what it has stored is known now.
-            return await self._transactions.run(write)
+        while wanted:
+            try:
+                return await self._transactions.run(write)
+            except DuplicateKeyError:
+                # Another import has just stored some of them: known the next time, and again fewer that can meet.
+                continue
+        return []
 
 
 def _take(records: Iterator[Record]) -> list[Record]:

@@ -225,7 +225,17 @@ async def test_five_processes_append_fifty_messages_each_to_one_conversation(
     report(f"{PROCESSES} processes, {EACH} appends each", [line["ms"] for line in acknowledged])
 
 
+@pytest.fixture
+async def short_transactions(services: Services) -> AsyncIterator[None]:
+    """The database ends a transaction that nobody goes on with after a second, so that a test need not wait longer."""
+    admin = services.database.client.admin
+    before = await admin.command("setParameter", 1, transactionLifetimeLimitSeconds=1)
+    yield
+    await admin.command("setParameter", 1, transactionLifetimeLimitSeconds=before["was"])
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("short_transactions")
 async def test_a_process_killed_while_it_appends_leaves_no_gap_and_loses_nothing_it_acknowledged(
     services: Services, mongo_uri: str, tmp_path: Path, ana: Person
 ) -> None:

@@ -34,4 +34,4 @@ def test_if_none_match_also_takes_weak_tags(header: str | None, unchanged: bool)
 
 
 def test_a_tag_of_ours_names_its_version() -> None:
-    assert parse_if_match(etag(7)) == {7}
+    assert parse_if_match(etag(7)) == frozenset({7})

@@ -76,19 +76,24 @@ async def test_an_empty_export_is_its_header() -> None:
     assert await export([CONTENT]) == BOM + b"Content\r\n"
 
 
-async def test_the_header_comes_before_the_first_row_is_asked_for() -> None:
-    asked = False
+async def test_the_header_comes_with_the_first_rows_before_others_are_asked_for() -> None:
+    asked = 0
 
     async def rows() -> AsyncIterator[Sequence[Row]]:
         nonlocal asked
-        asked = True
-        yield [("x",)]
+        while True:
+            asked += 1
+            yield [("x",)]
 
     chunks = FORMATS["csv"].stream([CONTENT], rows(), {}, ExportOptions())
-    assert await anext(chunks) == BOM + b"Content\r\n"
-    assert not asked
+    assert await anext(chunks) == BOM + b"Content\r\nx\r\n"
+    assert asked == 1
     assert await anext(chunks) == b"x\r\n"
     await chunks.aclose()
+
+
+async def test_a_row_of_one_empty_cell_is_a_row() -> None:
+    assert read(await export([CONTENT], [("",), (None,), ("x",)]))[1:] == [[""], [""], ["x"]]
 
 
 @pytest.mark.parametrize("first", ["=", "+", "-", "@", "\t", "\r", "\0", "＝", "＋", "－", "＠", '"=', '""@'])

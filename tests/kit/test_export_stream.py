@@ -114,6 +114,14 @@ async def test_an_error_of_the_source_ends_the_stream_with_it(name: str) -> None
 
 
 @pytest.mark.parametrize("name", FORMATS)
+async def test_a_source_that_is_refused_at_once_sends_no_byte(name: str) -> None:
+    received: list[bytes] = []
+    with pytest.raises(ConnectionError, match="the primary is gone"):
+        await collect(stream(name, Source(limit=0, error=ConnectionError("the primary is gone"))), received)
+    assert received == []
+
+
+@pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("row", [("a",), ("a", "b", "c")])
 async def test_a_row_that_does_not_fit_the_headings_is_an_error(name: str, row: Row) -> None:
     async def batches() -> AsyncIterator[Sequence[Row]]:

@@ -144,7 +144,7 @@ CURSORS = Cursors(b"s" * 32)
 CURSOR = CURSORS.encode(b"list", Position("Ana", ObjectId()))
 
 
-@pytest.mark.parametrize("place", range(0, len(base64.urlsafe_b64decode(CURSOR + "=" * (-len(CURSOR) % 4)))))
+@pytest.mark.parametrize("place", range(len(base64.urlsafe_b64decode(CURSOR + "=" * (-len(CURSOR) % 4)))))
 def test_a_cursor_with_any_byte_edited_is_refused(place: int) -> None:
     data = bytearray(base64.urlsafe_b64decode(CURSOR + "=" * (-len(CURSOR) % 4)))
     data[place] ^= 1

@@ -6,6 +6,7 @@ import stat
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -26,8 +27,13 @@ Client = AsyncMongoClient[dict[str, Any]]
 
 @asynccontextmanager
 async def connected(uri: str) -> AsyncIterator[Client]:
-    """A client with the deadline of an operation, until which the driver repeats it; without one it does so once."""
-    async with Client(uri, timeoutMS=20_000, max_adaptive_retries=8, connectTimeoutMS=2000, heartbeatFrequencyMS=1000) as client:
+    """A client as patient as a restart takes.
+
+    A mongod that shuts down in order closes its socket about a second before the connection over which the driver
+    watches it. Meanwhile the driver takes a refused connection for overload and repeats the operation twice by default.
+    """
+    patience: dict[str, Any] = {"timeoutMS": 20_000, "max_adaptive_retries": 8}
+    async with Client(uri, connectTimeoutMS=2000, heartbeatFrequencyMS=1000, **patience) as client:
         yield client
 
 
@@ -40,16 +46,19 @@ def mode(path: Path) -> int:
 
 
 class Load:
-    """Writers that never stop; what was acknowledged must be stored, and nothing may fail."""
+    """Writers in a loop; what was acknowledged must be stored, and nothing may fail."""
 
     def __init__(self, client: Client, writers: int = 4) -> None:
         self._collection = client.test.load
         self._writers = writers
         self.acknowledged: list[str] = []
         self.longest_stall = 0.0
+        self._is_over = False
 
     async def _write(self, writer: int) -> None:
-        for number in range(1_000_000):
+        for number in count():
+            if self._is_over:
+                return
             started = time.monotonic()
             await self._collection.insert_one({"_id": f"{writer}-{number}"})
             self.longest_stall = max(self.longest_stall, time.monotonic() - started)
@@ -63,10 +72,12 @@ class Load:
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Load"]:
         async with asyncio.TaskGroup() as tasks:
-            writers = [tasks.create_task(self._write(number)) for number in range(self._writers)]
-            yield self
-            for writer in writers:
-                writer.cancel()
+            for number in range(self._writers):
+                tasks.create_task(self._write(number))
+            try:
+                yield self
+            finally:
+                self._is_over = True
 
     async def missing(self) -> set[str]:
         stored = {row["_id"] async for row in self._collection.find(batch_size=10_000)}

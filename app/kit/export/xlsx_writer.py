@@ -19,9 +19,10 @@ import orjson
 
 from app.kit.export.model import ABOUT, ExportOptions, Heading, Row, require_unique
 from app.kit.export.workbook import Column, Sheet, WriteWorkbook
-from app.kit.export.worker import closing, in_thread
+from app.kit.export.worker import closing
 from app.kit.export.xlsx_cell import ALWAYS_FITS, Cell, clean, encoders, parts
 from app.kit.resource import Kind
+from app.kit.threads import in_thread
 
 write_workbook: WriteWorkbook
 try:

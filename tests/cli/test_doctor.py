@@ -1,0 +1,51 @@
+"""`verbatim doctor`: what is right, what is wrong, and what to do about it."""
+
+from typing import Any
+
+import pytest
+from pymongo import MongoClient
+
+from tests.cli.command import Verbatim, cells
+
+pytestmark = pytest.mark.mongod
+
+
+def test_a_sound_installation_is_found_to_be_one(verbatim: Verbatim) -> None:
+    done = verbatim.script("doctor")
+    findings = {name: (state, sentence) for name, state, sentence in cells(done.stdout)}
+
+    assert done.status == 0
+    assert set(findings) == {"Disk", "Database", "Clock", "Indexes", "Admin", "Default model"}
+    assert {state for state, _ in findings.values()} == {"ok"}
+    assert "replica set" in findings["Database"][1]
+    assert findings["Default model"][1].startswith("echo")
+
+
+def test_what_is_wrong_is_named_with_what_to_do(verbatim: Verbatim) -> None:
+    verbatim("user", "list")
+    client: MongoClient[dict[str, Any]]
+    with MongoClient(verbatim.uri) as client:
+        client[verbatim.database]["users"].update_many({}, {"$set": {"disabled": True}})
+
+    ill = verbatim("doctor", status=1, default_model="gone:model")
+
+    assert "nobody can administer: verbatim user role EMAIL admin" in ill.stdout
+    assert "VERBATIM_DEFAULT_MODEL=gone:model" in ill.stdout
+    assert ill.stdout.count("WRONG") == 2
+
+
+def test_settings_that_cannot_be_used_are_named_without_their_secrets(verbatim: Verbatim) -> None:
+    spaced = verbatim("doctor", status=1, bootstrap_key="two words")
+    short = verbatim("doctor", status=1, bootstrap_key="too-short-a-key", environment="production")
+
+    assert spaced.stderr.startswith("verbatim: VERBATIM_BOOTSTRAP_KEY: may hold only printable ASCII")
+    assert "at least 32 characters" in short.stderr
+    assert "two words" not in spaced.stderr
+    assert "too-short-a-key" not in short.stderr
+
+
+def test_a_database_that_cannot_be_used_is_one_sentence(verbatim: Verbatim) -> None:
+    failed = verbatim("doctor", status=1, mongo_uri="mongodb://[::1")
+
+    assert failed.stderr.startswith("verbatim: VERBATIM_MONGO_URI cannot be used")
+    assert len(failed.stderr.splitlines()) == 1
