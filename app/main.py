@@ -11,10 +11,11 @@ from fastapi import FastAPI
 
 from app import __version__
 from app.api import conversations, health, keys, messages, turns, users
+from app.api.authentication import Authentication
 from app.bootstrap import ensure_admin
 from app.config import Settings
 from app.kit.logs import configure_logs
-from app.kit.middleware import RequestContext
+from app.kit.middleware import BodyLimit, RequestContext
 from app.kit.problems import Problem, install_problem_handlers
 from app.kit.streaming import Drain
 from app.services import Services, open_services
@@ -58,10 +59,11 @@ def build_app(settings: Settings, lifespan: Lifespan | None = None) -> FastAPI:
         docs_url="/docs" if settings.docs else None,
         redoc_url=None,
         openapi_url="/openapi.json" if settings.docs else None,
-        max_body_size=settings.max_body_bytes,
         redirect_slashes=False,
     )
     install_problem_handlers(app)
+    app.add_middleware(Authentication)
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(RequestContext)
     app.include_router(health.routes)
     for module in RESOURCES:

@@ -1,22 +1,20 @@
 """What routes ask for: all dependencies, as annotated types."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Annotated, Any, cast
 
 from fastapi import Depends, Header, Path, Request, Security
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.openapi.models import HTTPBearer as BearerScheme
+from fastapi.security.base import SecurityBase
 
 from app.auth.model import Permission
 from app.auth.principal import Principal
-from app.kit.errors import Unauthenticated
 from app.kit.etag import Versions, parse_if_match
 from app.kit.idempotency import MAX_KEY_CHARACTERS, Once, check_key, fingerprint
 from app.kit.routing import read_merge_patch
 from app.kit.schemas import ID
 from app.kit.streaming import Drain
 from app.services import Services
-
-_bearer = HTTPBearer(auto_error=False, description="An API key")
 
 
 async def _services(request: Request) -> Services:
@@ -31,31 +29,34 @@ ServicesDep = Annotated[Services, Depends(_services)]
 DrainDep = Annotated[Drain, Depends(_drain)]
 
 
-async def _principal(
-    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
-) -> Principal:
-    if credentials is None:
-        raise Unauthenticated()
-    services = cast("Services", request.app.state.services)
-    return await services.keys.authenticate(credentials.credentials)
+class _Permitted(SecurityBase):
+    """Gives the Principal that the middleware has found, if `check` lets it through."""
+
+    def __init__(self, check: Callable[[Principal], Principal]) -> None:
+        self.model = BearerScheme(description="An API key")
+        self.scheme_name = "API key"
+        self._check = check
+
+    async def __call__(self, request: Request) -> Principal:
+        return self._check(_principal_of(request))
 
 
-def _permitted(permission: Permission) -> Callable[..., Coroutine[Any, Any, Principal]]:
-    async def permitted(principal: Annotated[Principal, Depends(_principal)]) -> Principal:
+def _principal_of(request: Request) -> Principal:
+    return cast("Principal", request.state.principal)
+
+
+def _with(permission: Permission) -> Callable[[Principal], Principal]:
+    def check(principal: Principal) -> Principal:
         principal.require(permission)
         return principal
 
-    return permitted
+    return check
 
 
-async def _writer(principal: Annotated[Principal, Depends(_principal)]) -> Principal:
-    return principal.as_writer()
-
-
-Reader = Annotated[Principal, Depends(_permitted("read"))]
-Writer = Annotated[Principal, Depends(_writer)]
-Exporter = Annotated[Principal, Depends(_permitted("export"))]
-Admin = Annotated[Principal, Depends(_permitted("admin"))]
+Reader = Annotated[Principal, Security(_Permitted(_with("read")))]
+Writer = Annotated[Principal, Security(_Permitted(Principal.as_writer))]
+Exporter = Annotated[Principal, Security(_Permitted(_with("export")))]
+Admin = Annotated[Principal, Security(_Permitted(_with("admin")))]
 
 IfNoneMatch = Annotated[str | None, Header(description="ETags you have: 304 instead of the same again")]
 
@@ -78,14 +79,13 @@ IdempotencyKeyHeader = Annotated[
 
 async def _once(
     request: Request,
-    principal: Annotated[Principal, Depends(_principal)],
     services: ServicesDep,
     idempotency_key: IdempotencyKeyHeader = None,
 ) -> Once:
     route = f"{request.method} {request.url.path}"
     return Once(
         transactions=services.database.transactions,
-        owner=str(principal.user_id),
+        owner=str(_principal_of(request).user_id),
         route=route,
         key=check_key(idempotency_key),
         fingerprint=fingerprint(route.encode(), request.url.query.encode(), await request.body()),

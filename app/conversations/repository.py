@@ -1,6 +1,6 @@
 """Queries of conversations and messages."""
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -92,7 +92,7 @@ class MessageRepository(Repository[Message]):
             await self.collection.insert_many(rows, session=current_session())
         return rows
 
-    async def history(self, conversation_id: ObjectId, *, before_seq: int) -> AsyncIterator[Row]:
+    async def history(self, conversation_id: ObjectId, *, before_seq: int) -> AsyncGenerator[Row, None]:
         """The messages before a number that belong to the exchange, newest first: {seq, role, content}.
 
         Read in batches, because the reader stops where its budget ends: no cursor and no deadline is left open in it.

@@ -129,9 +129,9 @@ class Keeper:
             *("--wiredTigerCacheSizeGB", "0.25"),
             *("--wiredTigerEngineConfigString", "log=(file_max=16MB,prealloc=false)"),  # 15 MB of disk, not 315
             *("--setParameter", "diagnosticDataCollectionEnabled=false"),
-            # A killed writer's open transaction blocks its conversation for so long (and half as long again); the
-            # others' writes wait 20 s, which the default of 60 s outlasts.
-            *("--setParameter", "transactionLifetimeLimitSeconds=10"),
+            # For so long (and half as long again) a killed writer's open transaction blocks its conversation: well
+            # under the deadline of the writers behind it, which the default of 60 s is not.
+            *("--setParameter", "transactionLifetimeLimitSeconds=5"),
             "--noscripting",  # $function ignores maxTimeMS
         ]
 

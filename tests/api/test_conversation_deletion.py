@@ -175,7 +175,9 @@ async def test_permanent_is_true_or_false(as_ana: httpx.AsyncClient) -> None:
     assert (await as_ana.get(f"/api/conversations/{made['id']}")).status_code == 200
 
 
-async def test_a_purge_that_was_cut_short_can_only_be_purged_again(services: Services, as_ana: httpx.AsyncClient) -> None:
+async def test_a_purge_that_was_cut_short_can_only_be_purged_again(
+    services: Services, as_ana: httpx.AsyncClient
+) -> None:
     made = await new_conversation(as_ana)
     for number in range(3):
         await say(as_ana, made, str(number))
@@ -212,7 +214,9 @@ async def test_a_conversation_of_fifty_thousand_messages_is_deleted_restored_and
     conversations = services.conversations
     made = await new_conversation(as_ana)
     id, count = ObjectId(made["id"]), 10 * HIDDEN_AT_ONCE
-    rows = [{"conversation_id": id, "owner_id": ana.id, "seq": seq, "content": "x" * 500} for seq in range(1, count + 1)]
+    rows = [
+        {"conversation_id": id, "owner_id": ana.id, "seq": seq, "content": "x" * 500} for seq in range(1, count + 1)
+    ]
     await conversations.messages.collection.insert_many([{**row, "deleted_at": None} for row in rows], ordered=False)
     await conversations.rows.collection.update_one({"_id": id}, {"$set": {"last_seq": count, "message_count": count}})
 

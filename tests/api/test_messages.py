@@ -25,9 +25,7 @@ def path(message: Json) -> str:
 
 
 @pytest.mark.parametrize(("method", "end"), [("GET", ""), ("GET", "/export"), ("GET", "/{id}"), ("PATCH", "/{id}")])
-async def test_anonymous_reaches_nothing(
-    anonymous: httpx.AsyncClient, message: Json, method: str, end: str
-) -> None:
+async def test_anonymous_reaches_nothing(anonymous: httpx.AsyncClient, message: Json, method: str, end: str) -> None:
     path = f"/api/messages{end}".format(id=message["id"])
 
     response = await anonymous.request(method, path, json={} if method == "PATCH" else None)
@@ -135,9 +133,7 @@ async def test_what_cannot_be_changed_is_named(
     assert (await as_ana.get(path)).json() == message
 
 
-async def test_feedback_on_another_version_shows_the_stored_one(
-    as_ana: httpx.AsyncClient, path: str
-) -> None:
+async def test_feedback_on_another_version_shows_the_stored_one(as_ana: httpx.AsyncClient, path: str) -> None:
     await as_ana.patch(path, json={"feedback": {"rating": "up"}})
 
     refused = await as_ana.patch(path, json={"feedback": {"rating": "down"}}, headers={"If-Match": '"1"'})

@@ -156,7 +156,8 @@ async def test_a_cursor_of_another_conversation_is_refused(as_ana: httpx.AsyncCl
 
 
 @pytest.mark.parametrize(
-    "parameters", [{"sort": "created_at"}, {"conversation_id": "0" * 24}, {"seq": "one"}, {"fields": "secret"}, {"x": "1"}]
+    "parameters",
+    [{"sort": "created_at"}, {"conversation_id": "0" * 24}, {"seq": "one"}, {"fields": "secret"}, {"x": "1"}],
 )
 async def test_a_parameter_that_is_none_is_named(
     as_ana: httpx.AsyncClient, path: str, parameters: dict[str, str]
@@ -211,9 +212,7 @@ async def test_a_refused_append_leaves_its_key_free(as_ana: httpx.AsyncClient, p
 
 @pytest.mark.mongod
 @pytest.mark.parametrize("way", ["", "/bulk"])
-async def test_one_key_sent_twenty_times_at_once_appends_once(
-    as_ana: httpx.AsyncClient, path: str, way: str
-) -> None:
+async def test_one_key_sent_twenty_times_at_once_appends_once(as_ana: httpx.AsyncClient, path: str, way: str) -> None:
     body = {"messages": [message("a"), message("b")]} if way else message("a")
 
     answers = await asyncio.gather(

@@ -1,14 +1,8 @@
 """Numbers have no gaps and no message is lost or doubled, whoever appends at once."""
 
 import asyncio
-import json
-import os
-import sys
 import time
-from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
@@ -16,33 +10,14 @@ import pytest
 from bson import ObjectId
 
 from app.conversations.schemas import ConversationCreate, MessageCreate
-from app.kit.repository import EVERYTHING, Row
+from app.kit.repository import EVERYTHING
 from app.services import Services
 from tests.api.calls import Json, items, new_conversation
-from tests.conftest import DATABASE, Person
+from tests.conftest import Person
+from tests.conversations.accounts import report, transcript
 from tests.conversations.profiling import profiled
 
 pytestmark = pytest.mark.mongod
-
-ROOT = Path(__file__).parents[2]
-PROCESSES = 5
-EACH = 50
-
-
-def report(what: str, milliseconds: list[float]) -> None:
-    ordered = sorted(milliseconds)
-    median, last = ordered[len(ordered) // 2], ordered[-1]
-    print(f"\n{what}: p50 {median:.1f} ms, p95 {ordered[len(ordered) * 95 // 100]:.1f} ms, max {last:.1f} ms", end="")
-
-
-async def transcript(services: Services, id: str) -> list[Row]:
-    """All stored messages in order; fails unless their numbers are 1 to N and the conversation agrees."""
-    conversation = await services.conversations.rows.get(EVERYTHING, ObjectId(id))
-    rows = services.conversations.messages.collection
-    messages = await rows.find({"conversation_id": ObjectId(id)}, sort=[("seq", 1)]).to_list()
-    assert [message["seq"] for message in messages] == list(range(1, len(messages) + 1))
-    assert conversation["last_seq"] == conversation["message_count"] == len(messages)
-    return messages
 
 
 async def aborted_transactions(services: Services) -> int:
@@ -93,9 +68,7 @@ async def test_bulk_appends_at_once_stay_together(services: Services, as_ana: ht
     assert sorted(groups) == [[f"{name}:{number}" for number in range(10)] for name in range(10)]
 
 
-async def test_appends_and_a_turn_at_once_share_the_numbers(
-    services: Services, as_ana: httpx.AsyncClient
-) -> None:
+async def test_appends_and_a_turn_at_once_share_the_numbers(services: Services, as_ana: httpx.AsyncClient) -> None:
     conversation = await new_conversation(as_ana, model="echo")
     path = f"/api/conversations/{conversation['id']}"
 
@@ -151,114 +124,6 @@ async def test_patches_at_once_lose_nothing(as_ana: httpx.AsyncClient) -> None:
     stored = (await as_ana.get(path)).json()
     assert stored["metadata"] == {f"key{number}": "x" for number in range(10)}
     assert stored["version"] == 11
-
-
-@asynccontextmanager
-async def appender(uri: str, folder: Path, id: str, count: int, name: str) -> AsyncIterator[Process]:
-    """Another process that is ready to append and waits for a line."""
-    environment = {
-        **{key: value for key, value in os.environ.items() if not key.startswith("VERBATIM_")},
-        "PYTHONPATH": str(ROOT),
-        "VERBATIM_MONGO_URI": uri,
-        "VERBATIM_DATABASE": DATABASE,
-    }
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.conversations.appender", id, str(count), name),
-        env=environment,
-        cwd=folder,
-        stdin=PIPE,
-        stdout=PIPE,
-    )
-    try:
-        assert process.stdout is not None
-        assert await process.stdout.readline() == b"ready\n"
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
-
-
-async def said(process: Process, count: int | None = None) -> list[Json]:
-    """What the process says it has stored, up to `count` lines or to its end."""
-    assert process.stdout is not None
-    lines: list[Json] = []
-    while count is None or len(lines) < count:
-        line = await process.stdout.readline()
-        if not line.endswith(b"\n"):  # the end, or a line that a kill has cut
-            break
-        lines.append(json.loads(line))
-    return lines
-
-
-@asynccontextmanager
-async def all_of(starts: list[Any]) -> AsyncIterator[list[Process]]:
-    entered = await asyncio.gather(*(start.__aenter__() for start in starts))
-    try:
-        yield entered
-    finally:
-        await asyncio.gather(*(start.__aexit__(None, None, None) for start in starts))
-
-
-@pytest.mark.slow
-async def test_five_processes_append_fifty_messages_each_to_one_conversation(
-    services: Services, mongo_uri: str, tmp_path: Path, ana: Person
-) -> None:
-    row = await services.conversations.create(ana.id, ConversationCreate())
-    id = str(row["_id"])
-    starts = [appender(mongo_uri, tmp_path, id, EACH, f"process {number}") for number in range(PROCESSES)]
-
-    async with all_of(starts) as processes:
-        for process in processes:
-            assert process.stdin is not None
-            process.stdin.write(b"go\n")
-        acknowledged = [line for lines in await asyncio.gather(*map(said, processes)) for line in lines]
-        codes = [await process.wait() for process in processes]
-
-    assert codes == [0] * PROCESSES
-    stored = {message["seq"]: message["content"] for message in await transcript(services, id)}
-    assert stored == {line["seq"]: line["content"] for line in acknowledged}
-    assert set(stored.values()) == {
-        f"process {number}:{index}" for number in range(PROCESSES) for index in range(EACH)
-    }
-    assert len(stored) == PROCESSES * EACH
-    report(f"{PROCESSES} processes, {EACH} appends each", [line["ms"] for line in acknowledged])
-
-
-@pytest.fixture
-async def short_transactions(services: Services) -> AsyncIterator[None]:
-    """The database ends a transaction that nobody goes on with after a second, so that a test need not wait longer."""
-    admin = services.database.client.admin
-    before = await admin.command("setParameter", 1, transactionLifetimeLimitSeconds=1)
-    yield
-    await admin.command("setParameter", 1, transactionLifetimeLimitSeconds=before["was"])
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("short_transactions")
-async def test_a_process_killed_while_it_appends_leaves_no_gap_and_loses_nothing_it_acknowledged(
-    services: Services, mongo_uri: str, tmp_path: Path, ana: Person
-) -> None:
-    row = await services.conversations.create(ana.id, ConversationCreate())
-    id = str(row["_id"])
-    starts = [appender(mongo_uri, tmp_path, id, 100_000, "killed"), appender(mongo_uri, tmp_path, id, EACH, "other")]
-
-    async with all_of(starts) as (victim, other):
-        for process in (victim, other):
-            assert process.stdin is not None
-            process.stdin.write(b"go\n")
-        acknowledged = await said(victim, 10)
-        victim.kill()
-        acknowledged += await said(victim)
-        survived = await said(other)
-        assert await other.wait() == 0
-
-    stored = {message["seq"]: message["content"] for message in await transcript(services, id)}
-    assert {line["seq"]: line["content"] for line in [*acknowledged, *survived]}.items() <= stored.items()
-    assert len(survived) == EACH
-    assert len(set(stored.values())) == len(stored) <= len(acknowledged) + EACH + 1
-    appended = await services.conversations.append(EVERYTHING, row["_id"], [MessageCreate(role="user", content="next")])
-    assert appended.messages[0]["seq"] == len(stored) + 1
 
 
 @pytest.mark.slow

@@ -125,7 +125,7 @@ async def query(profile: Profile, rows: Repository[Any]) -> dict[str, Any]:
 
 def sorts_in_memory(entry: dict[str, Any]) -> bool:
     """Whether the query sorted; one row is no sort."""
-    return entry.get("hasSortStage", False) and entry["docsExamined"] > 1
+    return bool(entry.get("hasSortStage")) and int(entry["docsExamined"]) > 1
 
 
 @every_list

@@ -1,0 +1,43 @@
+"""Who is asking is settled before anything of the request is read: deny by default, one door for every credential."""
+
+from typing import cast
+
+from pymongo.errors import PyMongoError
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.auth.principal import Principal
+from app.kit.errors import Unauthenticated, VerbatimError
+from app.kit.problems import as_verbatim_error, problem
+from app.services import Services
+
+PUBLIC_PATHS = ("/health/live", "/health/ready", "/docs", "/docs/oauth2-redirect", "/openapi.json")
+
+
+class Authentication:
+    """ASGI middleware: puts the Principal into the request's state, or answers 401."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] not in PUBLIC_PATHS:
+            try:
+                principal = await _principal(scope)
+            except (VerbatimError, PyMongoError) as error:
+                known = as_verbatim_error(error, is_write=False)
+                if known is None:
+                    raise
+                await problem(known)(scope, receive, send)
+                return
+            scope.setdefault("state", {})["principal"] = principal
+        await self.app(scope, receive, send)
+
+
+async def _principal(scope: Scope) -> Principal:
+    scheme, _, secret = Headers(scope=scope).get("authorization", "").partition(" ")
+    secret = secret.strip()
+    if scheme.lower() != "bearer" or not secret:
+        raise Unauthenticated
+    services = cast("Services", scope["app"].state.services)
+    return await services.keys.authenticate(secret)

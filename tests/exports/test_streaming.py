@@ -1,0 +1,200 @@
+"""Exports over real connections: sent as they are read, broken off when they fail, and over when nobody listens."""
+
+import asyncio
+import tempfile
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+from anyio.to_thread import current_default_thread_limiter
+from blockbuster import BlockBuster
+
+from app.api import exporting
+from app.api.exporting import export_rows
+from app.exports.service import Export
+from app.services import Services
+from tests.api.calls import new_conversation, say
+from tests.conftest import Person
+from tests.exports.files import column, export, fill, read_csv, read_jsonl, read_xlsx
+
+pytestmark = pytest.mark.mongod
+
+KIBIBYTES_20 = "Word for word, 一字不差. " * 600
+MORE_THAN_SOCKETS_HOLD = 1500
+PAGE = 1000
+
+
+@dataclass
+class Watched:
+    """What became of the chunks of an export."""
+
+    started: asyncio.Event
+    closed: asyncio.Event
+
+
+@pytest.fixture
+def watched(monkeypatch: pytest.MonkeyPatch) -> Watched:
+    """Watches the exports of the API from outside; nothing about them changes."""
+    watched = Watched(asyncio.Event(), asyncio.Event())
+
+    async def watch(chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+        watched.started.set()
+        try:
+            async with aclosing(chunks):
+                async for chunk in chunks:
+                    yield chunk
+        finally:
+            watched.closed.set()
+
+    def make(*args: Any, **options: Any) -> Export:
+        made = export_rows(*args, **options)
+        return replace(made, chunks=watch(made.chunks))
+
+    monkeypatch.setattr(exporting, "export_rows", make)
+    return watched
+
+
+@pytest.fixture
+def nothing_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No temporary file, open file or borrowed thread is left behind."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    process, threads = psutil.Process(), current_default_thread_limiter().borrowed_tokens
+    yield
+    assert list(folder.iterdir()) == []
+    assert [file for file in process.open_files() if str(folder) in file.path] == []
+    assert current_default_thread_limiter().borrowed_tokens == threads
+
+
+async def rest_of(response: httpx.Response, begun: AsyncGenerator[bytes, None] | Any, head: bytes) -> bytes:
+    return head + b"".join([chunk async for chunk in begun])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("format", ["csv", "jsonl"])
+async def test_the_first_rows_are_sent_before_the_last_ones_are_read(
+    services: Services, live_ana: httpx.AsyncClient, ana: Person, format: str
+) -> None:
+    """A slow reader holds the export back: a row that is stored only after its first bytes is in it."""
+    await fill(services, ana.id, [KIBIBYTES_20] * MORE_THAN_SOCKETS_HOLD)
+    parameters = {"format": format, "sort": "created_at", "columns": "id,content"}
+    async with live_ana.stream("GET", "/api/messages/export", params=parameters) as response:
+        chunks = response.aiter_raw()
+        first = await anext(chunks)
+        late = await say(live_ana, await new_conversation(live_ana), "stored while the export was under way")
+        data = await rest_of(response, chunks, first)
+
+    rows = read_jsonl(data) if format == "jsonl" else [dict(zip(("id", "content"), row)) for row in read_csv(data)[1:]]
+    assert len(rows) == MORE_THAN_SOCKETS_HOLD + 1
+    assert rows[-1] == {"id": late["id"], "content": late["content"]}
+
+
+@pytest.mark.parametrize("format", ["csv", "jsonl"])
+async def test_an_export_that_fails_in_the_middle_breaks_the_connection(
+    services: Services, live_ana: httpx.AsyncClient, ana: Person, format: str, nothing_left: None
+) -> None:
+    """The database gives up (PCRE's match limit) at a text of the second page; the first one was sent by then."""
+    await fill(services, ana.id, ["aab"] * PAGE + ["a" * 60 + "c"])
+    parameters = {"format": format, "sort": "created_at", "q": "^(a|a?)+b$", "match": "regex"}
+    received = b""
+    with pytest.raises(httpx.RemoteProtocolError, match="without sending complete message body"):
+        async with live_ana.stream("GET", "/api/messages/export", params=parameters) as response:
+            assert response.status_code == 200
+            async for chunk in response.aiter_raw():
+                received += chunk
+
+    assert received.count(b"aab") == PAGE
+
+
+async def test_a_workbook_that_fails_in_the_middle_is_an_error_with_its_status(
+    services: Services, live_ana: httpx.AsyncClient, ana: Person, nothing_left: None
+) -> None:
+    await fill(services, ana.id, ["aab"] * PAGE + ["a" * 60 + "c"])
+    parameters = {"format": "xlsx", "sort": "created_at", "q": "^(a|a?)+b$", "match": "regex"}
+    response = await live_ana.get("/api/messages/export", params=parameters)
+
+    assert response.status_code == 422
+    assert response.json()["code"] == "query_too_expensive"
+
+
+@pytest.mark.parametrize("format", ["csv", "jsonl", "xlsx"])
+async def test_a_reader_that_leaves_ends_the_export(
+    services: Services, live_ana: httpx.AsyncClient, ana: Person, watched: Watched, nothing_left: None, format: str
+) -> None:
+    await fill(services, ana.id, [KIBIBYTES_20] * MORE_THAN_SOCKETS_HOLD)
+    async with live_ana.stream("GET", "/api/messages/export", params={"format": format}) as response:
+        assert await anext(response.aiter_raw())
+        assert format == "xlsx" or not watched.closed.is_set()
+
+    async with asyncio.timeout(10):
+        await watched.closed.wait()
+
+
+async def test_a_reader_that_leaves_before_the_workbook_is_ready_ends_the_export(
+    services: Services, live_ana: httpx.AsyncClient, ana: Person, watched: Watched, nothing_left: None
+) -> None:
+    await fill(services, ana.id, (f"{number} {KIBIBYTES_20}" for number in range(MORE_THAN_SOCKETS_HOLD)))
+    request = asyncio.create_task(live_ana.get("/api/messages/export", params={"format": "xlsx"}))
+    await watched.started.wait()
+    request.cancel()
+    await asyncio.wait([request])
+
+    assert request.cancelled(), "the workbook was ready before the reader left"
+    async with asyncio.timeout(10):
+        await watched.closed.wait()
+
+
+@pytest.mark.slow
+async def test_others_are_served_while_a_large_workbook_is_written(
+    services: Services, live_ana: httpx.AsyncClient, ana: Person, blocking_is_an_error: BlockBuster
+) -> None:
+    await fill(services, ana.id, (f"{number} {KIBIBYTES_20[:250]}" for number in range(20_000)))
+    workbook = asyncio.create_task(export(live_ana, "messages", format="xlsx"))
+    served = 0
+    while not workbook.done():
+        assert (await live_ana.get("/health/live")).status_code == 200
+        served += 1
+
+    assert len(read_xlsx((await workbook).content)) == 20_001
+    assert served > 20
+
+
+@pytest.mark.parametrize("format", ["csv", "jsonl", "xlsx"])
+async def test_no_format_blocks_the_event_loop(
+    services: Services, as_ana: httpx.AsyncClient, ana: Person, blocking_is_an_error: BlockBuster, format: str
+) -> None:
+    await fill(services, ana.id, [KIBIBYTES_20] * 10)
+    for resource in ("users", "conversations", "messages"):
+        assert (await export(as_ana, resource, format=format)).content
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sort", ["created_at", "-created_at"])
+async def test_every_row_comes_once_while_others_write(
+    services: Services, live_ana: httpx.AsyncClient, ana: Person, sort: str
+) -> None:
+    rows = await fill(services, ana.id, (f"{number} {KIBIBYTES_20[:2000]}" for number in range(5000)))
+    conversation = await new_conversation(live_ana)
+    done = asyncio.Event()
+
+    async def write() -> None:
+        while not done.is_set():
+            await say(live_ana, conversation, "meanwhile")
+
+    writers = [asyncio.create_task(write()) for _ in range(4)]
+    data = b""
+    async with live_ana.stream("GET", "/api/messages/export", params={"sort": sort, "columns": "id"}) as response:
+        async for chunk in response.aiter_raw():
+            data += chunk
+    done.set()
+    await asyncio.gather(*writers)
+
+    ids = column(read_csv(data), "Id")
+    assert len(ids) == len(set(ids))
+    assert set(ids) >= {str(row["_id"]) for row in rows}
