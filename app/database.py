@@ -1,5 +1,6 @@
 """Opening the database: the client with its concerns and deadlines, the models with their indexes, the secrets."""
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -38,6 +39,8 @@ CLIENT_OPTIONS: dict[str, Any] = {
     "serverSelectionTimeoutMS": 15_000,
     "maxPoolSize": 50,
     "waitQueueTimeoutMS": 10_000,
+    # A mongod that shuts down in order refuses connections for about a second; two retries do not last that long.
+    "maxAdaptiveRetries": 8,
 }
 
 
@@ -70,7 +73,8 @@ async def open_database(settings: Settings) -> AsyncIterator[Database]:
         if settings.mongo_uri is not None:
             uri = settings.mongo_uri.get_secret_value()
         else:
-            uri = await stack.enter_async_context(EmbeddedMongod(settings.data, find_mongod(settings.mongod)))
+            mongod = await asyncio.to_thread(find_mongod, settings.mongod)
+            uri = await stack.enter_async_context(EmbeddedMongod(settings.data, mongod))
         client = _client(uri)
         stack.push_async_callback(client.close)
         await check_topology(client)

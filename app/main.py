@@ -21,7 +21,7 @@ from app.kit.streaming import Drain
 from app.services import Services, open_services
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
-RESOURCES = (users, conversations, messages, turns, keys)
+RESOURCES = (conversations, messages, turns, users, keys)  # the busiest first: routes are matched in this order
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -65,9 +65,9 @@ def build_app(settings: Settings, lifespan: Lifespan | None = None) -> FastAPI:
     app.add_middleware(Authentication)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(RequestContext)
-    app.include_router(health.routes)
     for module in RESOURCES:
         app.include_router(module.routes, prefix="/api")
+    app.include_router(health.routes)
     _declare_problems(app)
     return app
 

@@ -1,11 +1,12 @@
 """mongomock-motor in the shape of PyMongo's asynchronous API, for the portable tier: `pytest --db=mock`."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import mongomock
 from mongomock_motor import AsyncMongoMockClient, AsyncMongoMockCollection, AsyncMongoMockDatabase
+from pymongo import IndexModel
 
 mongomock.ignore_feature("session")  # there are no transactions to leave: what is tested here needs none
 
@@ -23,6 +24,13 @@ class MockCollection(AsyncMongoMockCollection):  # type: ignore[misc]
 
     async def list_indexes(self, *args: Any, **kwargs: Any) -> Any:
         return super().list_indexes(*args, **kwargs)
+
+    async def create_indexes(self, indexes: Sequence[IndexModel], **_: Any) -> list[str]:
+        """As mongomock's own, which forgets `partialFilterExpression`."""
+        return [await self._create(dict(index.document)) for index in indexes]
+
+    async def _create(self, index: dict[str, Any]) -> str:
+        return str(await self.create_index(list(index.pop("key").items()), **index))
 
 
 class MockDatabase(AsyncMongoMockDatabase):  # type: ignore[misc]

@@ -6,9 +6,9 @@ from typing import Literal
 
 import structlog
 from structlog.contextvars import bind_contextvars, clear_contextvars, get_contextvars
-from structlog.typing import Processor
+from structlog.typing import FilteringBoundLogger, Processor
 
-logger: structlog.stdlib.BoundLogger = structlog.get_logger("verbatim")
+logger: FilteringBoundLogger = structlog.get_logger("verbatim")
 
 
 def configure_logs(level: str, format: Literal["console", "json"]) -> None:
@@ -24,9 +24,9 @@ def configure_logs(level: str, format: Literal["console", "json"]) -> None:
         else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     )
     structlog.configure(
-        processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
+        wrapper_class=structlog.make_filtering_bound_logger(level),  # a line below the level costs nothing
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)

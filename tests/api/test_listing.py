@@ -77,7 +77,7 @@ async def test_conversations_are_found(
         ("provider=echo", [1]),
         ("finish_reason__exists=true", [2]),
         ("seq__gte=2&seq__lt=4", [1, 2]),
-        ("feedback.rating__exists=true", []),
+        pytest.param("feedback.rating__exists=true", [], marks=pytest.mark.mongod),
         ("usage.total=7", None),
     ],
 )

@@ -80,6 +80,7 @@ async def test_feedback_is_set_changed_and_taken_back(as_ana: httpx.AsyncClient,
     assert (await as_ana.get(path)).json() == message
 
 
+@pytest.mark.mongod
 async def test_rated_messages_are_found(as_ana: httpx.AsyncClient, conversation: Json, message: Json) -> None:
     await say(as_ana, conversation, "unrated")
     await as_ana.patch(f"/api/messages/{message['id']}", json={"feedback": {"rating": "up"}})

@@ -45,12 +45,12 @@ async def export(client: httpx.AsyncClient, resource: str, **parameters: str) ->
     return response
 
 
-def read_csv(data: bytes) -> Table:
+def read_csv(data: bytes | bytearray) -> Table:
     csv.field_size_limit(1 << 24)
     return list(csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True))
 
 
-def read_jsonl(data: bytes) -> list[dict[str, Any]]:
+def read_jsonl(data: bytes | bytearray) -> list[dict[str, Any]]:
     return [json.loads(line) for line in data.split(b"\n")[:-1]]
 
 

@@ -8,14 +8,18 @@ from typing import Any
 
 import httpx
 import pytest
+from bson import ObjectId
+from pymongo.asynchronous.collection import AsyncCollection
 
 from tests.mongod.processes import end, find_mongod_process, was_clean
 from tests.processes import ADMIN_KEY, ServerProcess
 from tests.streams import Received, events_of, streaming
-from tests.turns.conftest import messages_of, new_conversation
+from tests.turns.conftest import new_conversation
 from tests.upstream import TOKENS, Upstream
 
 pytestmark = [pytest.mark.mongod, pytest.mark.slow]
+
+Transcripts = AsyncCollection[dict[str, Any]]
 
 DRIP = {"content": "Hi", "model": "local:drip"}
 
@@ -25,14 +29,15 @@ async def _rest_after(events: Any, act: Any) -> list[Received]:
     return [event async for event in events]
 
 
-async def _answer_stored(tmp_path: Path, shared: dict[str, Any], conversation: str) -> dict[str, Any]:
-    async with ServerProcess(tmp_path / "next", **shared) as server, server.client() as client:
-        return (await messages_of(client, conversation))[1]
+async def _stored_answer(transcripts: Transcripts, conversation: str) -> dict[str, Any]:
+    row = await transcripts.find_one({"conversation_id": ObjectId(conversation.rpartition("/")[2]), "seq": 2})
+    assert row is not None
+    return row
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_stream_is_told_to_reconnect_and_the_turn_is_interrupted_at_the_deadline(
-    tmp_path: Path, shared: dict[str, Any], upstream: Upstream, number: signal.Signals
+    tmp_path: Path, shared: dict[str, Any], transcripts: Transcripts, upstream: Upstream, number: signal.Signals
 ) -> None:
     async with ServerProcess(tmp_path, drain_timeout=1, **shared) as server, server.client() as client:
         conversation = await new_conversation(client)
@@ -52,7 +57,7 @@ async def test_a_stream_is_told_to_reconnect_and_the_turn_is_interrupted_at_the_
     assert told < 1
     assert status == 0
     assert 1 <= elapsed < 3
-    stored = await _answer_stored(tmp_path, shared, conversation)
+    stored = await _stored_answer(transcripts, conversation)
     assert (stored["status"], stored["content"]) == ("interrupted", TOKENS[0])
     assert stored["error"]["code"] == "server_stopped"
 
@@ -76,7 +81,7 @@ async def test_a_turn_that_ends_in_time_is_completed_and_answered(
 
 
 async def test_a_second_signal_does_not_wait_but_keeps_the_text(
-    tmp_path: Path, shared: dict[str, Any], upstream: Upstream
+    tmp_path: Path, shared: dict[str, Any], transcripts: Transcripts, upstream: Upstream
 ) -> None:
     async with ServerProcess(tmp_path, drain_timeout=60, **shared) as server, server.client() as client:
         conversation = await new_conversation(client)
@@ -92,7 +97,7 @@ async def test_a_second_signal_does_not_wait_but_keeps_the_text(
 
     assert [event.event for event in rest] == ["reconnect"]
     assert (status, elapsed < 2) == (0, True)
-    assert (await _answer_stored(tmp_path, shared, conversation))["content"] == TOKENS[0]
+    assert (await _stored_answer(transcripts, conversation))["content"] == TOKENS[0]
 
 
 async def test_a_stopping_server_accepts_nobody_and_finishes_what_it_took(
@@ -114,11 +119,10 @@ async def test_a_stopping_server_accepts_nobody_and_finishes_what_it_took(
         assert await server.ended() == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_the_embedded_mongod_ends_cleanly_with_its_server(data: Path, number: signal.Signals) -> None:
+async def test_the_embedded_mongod_ends_cleanly_with_its_server(data: Path) -> None:
     async with ServerProcess(data) as server:
         mongod = find_mongod_process(data)
-        server.signal(number)
+        server.signal(signal.SIGINT)
         status = await server.ended()
     await end(mongod)
 

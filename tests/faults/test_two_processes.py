@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -21,11 +20,13 @@ DRIP = {"content": "Hi", "model": "local:drip"}
 REVOCATION_SECONDS = 1.5
 
 
-@pytest.fixture
-async def servers(tmp_path: Path, shared: dict[str, Any]) -> AsyncIterator[list[ServerProcess]]:
+@pytest.fixture(scope="module")
+async def servers(
+    tmp_path_factory: pytest.TempPathFactory, shared: dict[str, Any]
+) -> AsyncIterator[list[ServerProcess]]:
     """Two servers that were started at the same time, as after a deployment."""
     async with AsyncExitStack() as stack:
-        both = [ServerProcess(tmp_path / name, **shared) for name in "ab"]
+        both = [ServerProcess(tmp_path_factory.mktemp(name), **shared) for name in "ab"]
         yield list(await asyncio.gather(*(stack.enter_async_context(server) for server in both)))
 
 

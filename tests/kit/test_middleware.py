@@ -209,15 +209,16 @@ async def test_a_client_that_left_is_not_a_fault(small: httpx.AsyncClient, lines
     assert "unhandled_error" not in lines.getvalue()
 
 
-async def test_a_fault_after_the_answer_began_breaks_it_off(app: FastAPI, live_url: str, lines: io.StringIO) -> None:
+async def test_a_fault_after_the_answer_began_breaks_it_off(
+    app: FastAPI, live_ana: httpx.AsyncClient, lines: io.StringIO
+) -> None:
     async def broken() -> AsyncIterator[bytes]:
         yield b"half"
         raise RuntimeError("midway")
 
     app.add_api_route("/broken", lambda: StreamingResponse(broken()))
-    async with httpx.AsyncClient(base_url=live_url) as client:
-        with pytest.raises(httpx.RemoteProtocolError):
-            await client.get("/broken")
+    with pytest.raises(httpx.RemoteProtocolError):
+        await live_ana.get("/broken")
 
     assert "midway" in lines.getvalue()
 

@@ -50,12 +50,11 @@ def delta(number: int, text: str) -> str:
     return f'id: {number}\nevent: delta\ndata: {{"text":"{text}"}}\n\n'
 
 
-async def test_events_come_numbered_and_the_stream_ends_with_them(live_url: str, source: Source) -> None:
+async def test_events_come_numbered_and_the_stream_ends_with_them(live_ana: httpx.AsyncClient, source: Source) -> None:
     for item in ("a", "恋", None):
         source.queue.put_nowait(item)
 
-    async with httpx.AsyncClient(base_url=live_url) as client:
-        response = await client.get("/stream")
+    response = await live_ana.get("/stream")
 
     assert response.text == delta(1, "a") + delta(2, "恋")
     assert response.headers["content-type"].startswith("text/event-stream")
@@ -63,11 +62,8 @@ async def test_events_come_numbered_and_the_stream_ends_with_them(live_url: str,
     assert source.closed.is_set()
 
 
-async def test_keep_alive_does_not_lose_the_event_it_waits_for(live_url: str, source: Source) -> None:
-    async with (
-        httpx.AsyncClient(base_url=live_url) as client,
-        client.stream("GET", "/stream", params={"keep_alive": 0.01}) as response,
-    ):
+async def test_keep_alive_does_not_lose_the_event_it_waits_for(live_ana: httpx.AsyncClient, source: Source) -> None:
+    async with live_ana.stream("GET", "/stream", params={"keep_alive": 0.01}) as response:
         pieces = response.aiter_text()
         assert [(await anext(pieces)).count(": keep-alive\n\n") > 0 for _ in range(3)] == [True] * 3
         source.queue.put_nowait("late")
@@ -77,8 +73,10 @@ async def test_keep_alive_does_not_lose_the_event_it_waits_for(live_url: str, so
     assert rest.replace(": keep-alive\n\n", "") == delta(1, "late")
 
 
-async def test_a_drain_tells_the_reader_to_reconnect_and_ends(app: FastAPI, live_url: str, source: Source) -> None:
-    async with httpx.AsyncClient(base_url=live_url) as client, client.stream("GET", "/stream") as response:
+async def test_a_drain_tells_the_reader_to_reconnect_and_ends(
+    app: FastAPI, live_ana: httpx.AsyncClient, source: Source
+) -> None:
+    async with live_ana.stream("GET", "/stream") as response:
         source.queue.put_nowait("a")
         pieces = response.aiter_text()
         assert await anext(pieces) == delta(1, "a")
@@ -89,19 +87,18 @@ async def test_a_drain_tells_the_reader_to_reconnect_and_ends(app: FastAPI, live
     await asyncio.wait_for(source.closed.wait(), 5)
 
 
-async def test_a_reader_that_leaves_closes_the_events(live_url: str, source: Source) -> None:
-    async with httpx.AsyncClient(base_url=live_url) as client, client.stream("GET", "/stream"):
+async def test_a_reader_that_leaves_closes_the_events(live_ana: httpx.AsyncClient, source: Source) -> None:
+    async with live_ana.stream("GET", "/stream"):
         await asyncio.wait_for(source.waiting.wait(), 5)
 
     await asyncio.wait_for(source.closed.wait(), 5)
 
 
-async def test_a_fault_in_the_events_breaks_the_stream_off(live_url: str, source: Source) -> None:
+async def test_a_fault_in_the_events_breaks_the_stream_off(live_ana: httpx.AsyncClient, source: Source) -> None:
     source.queue.put_nowait("a")
     source.queue.put_nowait(RuntimeError("midway"))
 
-    async with httpx.AsyncClient(base_url=live_url) as client:
-        with pytest.raises(httpx.RemoteProtocolError):
-            await client.get("/stream")
+    with pytest.raises(httpx.RemoteProtocolError):
+        await live_ana.get("/stream")
 
     assert source.closed.is_set()
