@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from typing import Any
+from typing import Any, get_args
 
 from fastapi import Request
 from starlette.responses import Response
@@ -16,6 +16,7 @@ from app.kit.problems import problem_responses
 from app.kit.responses import JSON, path_of, versioned
 from app.kit.routing import router
 from app.kit.streaming import ServerSentEvent, event_stream
+from app.turns.log import EventName
 from app.turns.resource import TURNS
 from app.turns.schemas import TurnCreate, TurnRead
 from app.turns.service import Begun
@@ -24,7 +25,16 @@ routes = router("", "turns", responses=problem_responses(401, 403, 404, 422, 503
 
 _STREAM = {
     "text/event-stream": {
-        "schema": {"type": "string"},
+        "schema": {
+            "type": "object",
+            "description": "One event; `data` is JSON: a turn, or for `delta` {\"text\": \"...\"}",
+            "properties": {
+                "id": {"type": "string", "description": "the event's number from 1"},
+                "event": {"type": "string", "enum": [*get_args(EventName), "reconnect"]},
+                "data": {"type": "string"},
+            },
+            "required": ["event", "data"],
+        },
         "example": 'id: 1\nevent: turn.started\ndata: {"id": "..."}\n\nid: 2\nevent: delta\ndata: {"text": "Hi"}\n\n',
     }
 }

@@ -13,6 +13,7 @@ import psutil
 import pytest
 from anyio.to_thread import current_default_thread_limiter
 from blockbuster import BlockBuster
+from structlog.testing import capture_logs
 
 from app.api import exporting
 from app.exports.service import Export, export_rows
@@ -110,13 +111,15 @@ async def test_an_export_that_fails_in_the_middle_breaks_the_connection(
     services: Services, live_analyst: httpx.AsyncClient, ana: Person, format: str, nothing_left: None
 ) -> None:
     await fill(services, ana.id, HARMLESS_THEN_NOT)
-    received = bytearray()
-    async with live_analyst.stream("GET", "/api/messages/export", params={**GIVES_UP, "format": format}) as response:
-        assert response.status_code == 200
-        with pytest.raises(httpx.RemoteProtocolError, match="without sending complete message body"):
-            await collect(response.aiter_raw(), received)
+    received, parameters = bytearray(), {**GIVES_UP, "format": format}
+    with capture_logs() as logs:
+        async with live_analyst.stream("GET", "/api/messages/export", params=parameters) as response:
+            assert response.status_code == 200
+            with pytest.raises(httpx.RemoteProtocolError, match="without sending complete message body"):
+                await collect(response.aiter_raw(), received)
 
     assert received.count(b"2026-01-31T12:00:0") == PAGE
+    assert [log["path"] for log in logs if log["event"] == "unhandled_error"] == ["/api/messages/export"]
 
 
 async def test_a_workbook_that_fails_in_the_middle_is_an_error_with_its_status(
