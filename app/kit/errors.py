@@ -12,7 +12,7 @@ VerbatimError
 ├── Conflict 409                the request contradicts the stored state
 │   └── TurnInProgress          the conversation is being answered right now
 ├── PreconditionFailed 412      If-Match names another version; `current` holds the stored one
-├── PayloadTooLarge 413         a body, message or document over its limit
+├── PayloadTooLarge 413         a body or document over its limit
 ├── Unavailable 503             cannot be served now; says when to retry
 │   └── OutcomeUnknown          a write that may or may not have happened: retry with the same key
 └── UpstreamFailed 502          the language model's server failed

@@ -173,8 +173,8 @@ def _match(text: str) -> str:
 
 
 def _live(resource: Resource, filtered: Iterable[tuple[Column, Operator]]) -> list[dict[str, Any]]:
-    """The resource's own conditions, but for the columns by which the client filters."""
-    paths = {column.path for column, _ in filtered}
+    """The resource's own conditions, but for the columns whose values the client names."""
+    paths = {column.path for column, operator in filtered if operator in {"eq", "in"}}
     return [{path: value} for path, value in resource.live_filter.items() if path not in paths]
 
 
@@ -187,6 +187,8 @@ def _condition(resource: Resource, name: str, text: str) -> dict[str, Any]:
     if operator == "has":
         return contains(column.path, text)
     if operator == "in":
+        if not text:
+            raise ValueError("is empty; name values separated by commas")
         choices = text.split(",")
         if len(choices) > MAX_CHOICES:
             raise ValueError(f"takes at most {MAX_CHOICES} values")

@@ -92,6 +92,13 @@ async def test_deleted_conversations_are_listed_for_who_asks(
     assert await items(as_ben, "/api/conversations", status="deleted") == []
 
 
+async def test_a_list_without_archived_ones_does_not_show_deleted_ones(as_ana: httpx.AsyncClient) -> None:
+    gone, kept = await two_conversations(as_ana)
+    await delete(as_ana, gone)
+
+    assert [each["id"] for each in await items(as_ana, "/api/conversations", status__ne="archived")] == [kept["id"]]
+
+
 async def test_a_restored_conversation_is_as_it_was_and_goes_on(as_ana: httpx.AsyncClient) -> None:
     gone, _ = await two_conversations(as_ana)
     before = await items(as_ana, f"/api/conversations/{gone['id']}/messages")

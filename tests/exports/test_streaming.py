@@ -38,6 +38,7 @@ class Watched:
 
     started: asyncio.Event
     closed: asyncio.Event
+    chunks: int = 0
 
 
 @pytest.fixture
@@ -50,6 +51,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Watched:
         try:
             async with aclosing(chunks):
                 async for chunk in chunks:
+                    watched.chunks += 1
                     yield chunk
         finally:
             watched.closed.set()
@@ -154,9 +156,9 @@ async def test_a_reader_that_leaves_before_the_workbook_is_ready_ends_the_export
     request.cancel()
     await asyncio.wait([request])
 
-    assert request.cancelled(), "the workbook was ready before the reader left"
     async with asyncio.timeout(10):
         await watched.closed.wait()
+    assert watched.chunks == 0
 
 
 @pytest.mark.slow

@@ -5,8 +5,11 @@ from typing import Any
 
 import httpx
 import pytest
+from bson import ObjectId
 from fastapi import FastAPI
 
+from app.kit.repository import Scope
+from app.services import Services
 from tests.streams import streaming
 from tests.turns.conftest import messages_of, stored_turns
 from tests.upstream import TOKENS, Upstream
@@ -94,6 +97,30 @@ async def test_of_many_turns_at_once_exactly_one_runs(
     assert statuses == [201] + [409] * 9
     assert len(upstream.requests) == 1
     assert [message["seq"] for message in await messages_of(as_ana, conversation)] == [1, 2]
+
+
+@pytest.mark.mongod
+async def test_a_turn_that_is_overtaken_by_another_one_answers_409(
+    live_ana: httpx.AsyncClient,
+    conversation: str,
+    upstream: Upstream,
+    services: Services,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = services.conversations.rows
+    looked = rows.active_turn_id
+    free_once = [None]  # between two attempts the conversation is free, and then it is taken again
+
+    async def active_turn_id(scope: Scope, id: ObjectId) -> ObjectId | None:
+        return free_once.pop() if free_once else await looked(scope, id)
+
+    async with streaming(live_ana, f"{conversation}/turns", {"content": "Hi", "model": "local:drip"}) as running:
+        monkeypatch.setattr(rows, "active_turn_id", active_turn_id)
+        response = await live_ana.post(f"{conversation}/turns", json={"content": "And I?"})
+        assert response.status_code == 409
+        for _ in TOKENS:
+            upstream.gate.release()
+        await running.aread()
 
 
 @pytest.mark.mongod
