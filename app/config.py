@@ -74,6 +74,11 @@ class Settings(BaseSettings):
             raise ValueError("may hold only printable ASCII characters without spaces, to be sent in a header")
         return key
 
+    @field_validator("data", "mongod")
+    @classmethod
+    def _home(cls, path: Path | None) -> Path | None:
+        return None if path is None else path.expanduser()
+
     @field_validator("llm_providers")
     @classmethod
     def _provider_names(cls, providers: dict[str, ProviderSettings]) -> dict[str, ProviderSettings]:

@@ -16,7 +16,7 @@ from app.bootstrap import ensure_admin
 from app.config import Settings
 from app.kit.logs import configure_logs
 from app.kit.middleware import BodyLimit, RequestContext
-from app.kit.problems import Problem, install_problem_handlers
+from app.kit.problems import speak_problems
 from app.kit.streaming import Drain
 from app.services import Services, open_services
 
@@ -61,36 +61,14 @@ def build_app(settings: Settings, lifespan: Lifespan | None = None) -> FastAPI:
         openapi_url="/openapi.json" if settings.docs else None,
         redirect_slashes=False,
     )
-    install_problem_handlers(app)
+    speak_problems(app)
     app.add_middleware(Authentication)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(RequestContext)
     for module in RESOURCES:
         app.include_router(module.routes, prefix="/api")
     app.include_router(health.routes)
-    _declare_problems(app)
     return app
-
-
-def _declare_problems(app: FastAPI) -> None:
-    """Put the problem document into OpenAPI in the place of FastAPI's own validation error."""
-    generate = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            schema = generate()
-            schemas = schema.setdefault("components", {}).setdefault("schemas", {})
-            schemas.update(Problem.model_json_schema(ref_template="#/components/schemas/{model}").pop("$defs"))
-            schemas["Problem"] = {
-                name: value
-                for name, value in Problem.model_json_schema(ref_template="#/components/schemas/{model}").items()
-                if name != "$defs"
-            }
-            for unused in ("HTTPValidationError", "ValidationError"):
-                schemas.pop(unused, None)
-        return app.openapi_schema or {}
-
-    app.openapi = openapi  # type: ignore[method-assign]
 
 
 def _drain_on_signals(drain: Drain) -> None:

@@ -27,7 +27,7 @@ _STREAM = {
     "text/event-stream": {
         "schema": {
             "type": "object",
-            "description": "One event; `data` is JSON: a turn, or for `delta` {\"text\": \"...\"}",
+            "description": 'One event; `data` is JSON: a turn, or for `delta` {"text": "..."}',
             "properties": {
                 "id": {"type": "string", "description": "the event's number from 1"},
                 "event": {"type": "string", "enum": [*get_args(EventName), "reconnect"]},

@@ -18,7 +18,8 @@ from app.kit.threads import in_thread
 from app.kit.transactions import Transactions
 
 BATCH_CONVERSATIONS = 200
-BATCH_BYTES = 4 * 1024 * 1024
+BATCH_MESSAGES = 2000
+BATCH_CHARACTERS = 2 * 1024 * 1024
 
 
 @dataclass
@@ -109,14 +110,15 @@ class ImportService:
 
 
 def _take(records: Iterator[Record]) -> list[Record]:
-    """The next batch: bounded in number and, so that a transaction stays small, in size."""
+    """The next batch: bounded in conversations, messages and characters, so that its transaction stays small."""
     batch: list[Record] = []
-    size = 0
+    messages = characters = 0
     for record in islice(records, BATCH_CONVERSATIONS):
         batch.append(record)
         if isinstance(record, ImportedConversation):
-            size += sum(len(message.content) for message in record.messages)
-        if size > BATCH_BYTES:
+            messages += len(record.messages)
+            characters += sum(len(message.content) for message in record.messages)
+        if messages >= BATCH_MESSAGES or characters >= BATCH_CHARACTERS:
             break
     return batch
 

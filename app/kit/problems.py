@@ -91,10 +91,28 @@ _DESCRIPTIONS: Mapping[int, str] = {
 }
 
 
-def install_problem_handlers(app: FastAPI) -> None:
+def speak_problems(app: FastAPI) -> None:
+    """Answer every error as a problem document, and say so in OpenAPI."""
     app.add_exception_handler(HTTPException, _on_http_exception)
     for kind in (VerbatimError, RequestValidationError, PyMongoError, *UNSTORABLE):
         app.add_exception_handler(kind, _on_error)
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            _document(generate())
+        return app.openapi_schema or {}
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _document(openapi: dict[str, Any]) -> None:
+    """Put the problem document in the place of FastAPI's own validation error."""
+    schemas = openapi.setdefault("components", {}).setdefault("schemas", {})
+    schemas["Problem"] = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    schemas.update(schemas["Problem"].pop("$defs"))
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
 
 
 async def _on_error(request: Request, error: Exception) -> Response:

@@ -16,7 +16,7 @@ from starlette.types import Message
 from app.kit.errors import Unauthenticated, Unavailable
 from app.kit.logs import configure_logs
 from app.kit.middleware import BodyLimit, RequestContext
-from app.kit.problems import SHOWN_FIELDS, install_problem_handlers
+from app.kit.problems import SHOWN_FIELDS, speak_problems
 from app.kit.routing import router
 from app.kit.schemas import Input
 from tests.conftest import Person
@@ -75,7 +75,7 @@ def lines() -> Iterator[io.StringIO]:
 @pytest.fixture
 async def small(lines: io.StringIO) -> AsyncIterator[httpx.AsyncClient]:
     app = FastAPI()
-    install_problem_handlers(app)
+    speak_problems(app)
     app.add_middleware(BodyLimit, max_bytes=LIMIT)
     app.add_middleware(RequestContext)
     app.include_router(routes)
