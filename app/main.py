@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from app import __version__
 from app.api import conversations, health, keys, messages, turns, users
 from app.api.authentication import Authentication
+from app.api.docs import OPENAPI_PATH, add_docs
 from app.bootstrap import ensure_admin
 from app.config import Settings
 from app.kit.logs import configure_logs
@@ -56,9 +57,9 @@ def build_app(settings: Settings, lifespan: Lifespan | None = None) -> FastAPI:
         summary="People and their conversations with language models, word for word.",
         version=__version__,
         lifespan=lifespan,
-        docs_url="/docs" if settings.docs else None,
+        docs_url=None,
         redoc_url=None,
-        openapi_url="/openapi.json" if settings.docs else None,
+        openapi_url=OPENAPI_PATH if settings.docs else None,
         redirect_slashes=False,
     )
     speak_problems(app)
@@ -68,6 +69,8 @@ def build_app(settings: Settings, lifespan: Lifespan | None = None) -> FastAPI:
     for module in RESOURCES:
         app.include_router(module.routes, prefix="/api")
     app.include_router(health.routes)
+    if settings.docs:
+        add_docs(app)
     return app
 
 

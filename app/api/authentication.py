@@ -6,12 +6,14 @@ from pymongo.errors import PyMongoError
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.api.docs import ASSETS_PATH, DOCS_PATH, OPENAPI_PATH
 from app.auth.principal import Principal
 from app.kit.errors import Unauthenticated, VerbatimError
 from app.kit.problems import as_verbatim_error, problem
 from app.services import Services
 
-PUBLIC_PATHS = ("/health/live", "/health/ready", "/docs", "/docs/oauth2-redirect", "/openapi.json")
+_PUBLIC_PATHS = frozenset({"/health/live", "/health/ready", DOCS_PATH, OPENAPI_PATH})
+_PUBLIC_PREFIX = f"{ASSETS_PATH}/"
 
 
 class Authentication:
@@ -21,7 +23,7 @@ class Authentication:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] not in PUBLIC_PATHS:
+        if scope["type"] == "http" and not _is_public(scope["path"]):
             try:
                 principal = await _principal(scope)
             except (VerbatimError, PyMongoError) as error:
@@ -32,6 +34,10 @@ class Authentication:
                 return
             scope.setdefault("state", {})["principal"] = principal
         await self.app(scope, receive, send)
+
+
+def _is_public(path: str) -> bool:
+    return path in _PUBLIC_PATHS or path.startswith(_PUBLIC_PREFIX)
 
 
 async def _principal(scope: Scope) -> Principal:

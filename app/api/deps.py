@@ -34,7 +34,7 @@ class _Permitted(SecurityBase):
 
     def __init__(self, check: Callable[[Principal], Principal]) -> None:
         self.model = BearerScheme(description="An API key")
-        self.scheme_name = "API key"
+        self.scheme_name = "api_key"
         self._check = check
 
     async def __call__(self, request: Request) -> Principal:

@@ -17,7 +17,6 @@ ROUTES = {
     "GET /health/live": "nothing",
     "GET /health/ready": "nothing",
     "GET /docs": "nothing",
-    "GET /docs/oauth2-redirect": "nothing",
     "GET /openapi.json": "nothing",
     "GET /capabilities": "read",
     "POST /api/users": "admin",
