@@ -13,6 +13,7 @@ from app.config import Settings
 from app.conversations.repository import ConversationRepository, DeletedConversationRepository, MessageRepository
 from app.conversations.service import ConversationService
 from app.database import Database, open_database
+from app.imports.drafts import DraftRepository
 from app.imports.service import ImportService
 from app.kit.errors import Conflict
 from app.kit.etag import Versions
@@ -121,6 +122,6 @@ def build_services(settings: Settings, database: Database) -> Services:
         keys=KeyService(KeyRepository(cursors), users),
         conversations=transcripts,
         turns=TurnService(turns, runner, finisher, transcripts, providers, transactions, limits),
-        imports=ImportService(conversations, messages, transactions),
+        imports=ImportService(conversations, DraftRepository(cursors), messages, transactions),
         providers=providers,
     )

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import mongomock
+from bson import encode
 from mongomock_motor import AsyncMongoMockClient, AsyncMongoMockCollection, AsyncMongoMockDatabase
 from pymongo import IndexModel
 
@@ -18,12 +19,30 @@ class MockSession:
         return await callback(self)
 
 
+class MockReply:
+    """The one reply of a raw cursor."""
+
+    alive = False
+
+    def __init__(self, cursor: Any) -> None:
+        self._cursor = cursor
+
+    async def __anext__(self) -> bytes:
+        return b"".join(encode(row) for row in await self._cursor.to_list())
+
+    async def close(self) -> None:
+        """There is nothing to close."""
+
+
 class MockCollection(AsyncMongoMockCollection):  # type: ignore[misc]
     async def aggregate(self, *args: Any, **kwargs: Any) -> Any:
         return super().aggregate(*args, **kwargs)
 
     async def list_indexes(self, *args: Any, **kwargs: Any) -> Any:
         return super().list_indexes(*args, **kwargs)
+
+    def find_raw_batches(self, *args: Any, batch_size: int, max_time_ms: int | None, **kwargs: Any) -> "MockReply":
+        return MockReply(super().find(*args, **kwargs))
 
     async def create_indexes(self, indexes: Sequence[IndexModel], **_: Any) -> list[str]:
         """As mongomock's own, which forgets `partialFilterExpression`."""

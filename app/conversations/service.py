@@ -186,8 +186,10 @@ class ConversationService:
 
     async def transcript(self, scope: Scope, id: ObjectId, listing: Listing) -> Page:
         """One page of a conversation's messages; raises NotFound when the conversation is not there."""
-        await self.rows.get(scope, id, fields=("id",))
-        return await self.messages.page(scope, listing, {"conversation_id": id})
+        page = await self.messages.page(scope, listing, {"conversation_id": id})
+        if not page.rows:  # a message that may be seen proves that its conversation may be
+            await self.rows.get(scope, id, fields=("id",))
+        return page
 
     async def patch_message(self, scope: Scope, id: ObjectId, patch: Mapping[str, Any], versions: Versions) -> Row:
         """Change a message's feedback or metadata."""

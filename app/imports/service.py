@@ -11,6 +11,7 @@ from pymongo.errors import DuplicateKeyError
 
 from app.conversations.model import Conversation, Message
 from app.conversations.repository import ConversationRepository, MessageRepository
+from app.imports.drafts import DraftRepository, Drafts, fits
 from app.imports.readers import Format, open_source
 from app.imports.records import BadRecord, ImportedConversation, Record
 from app.kit.clock import now
@@ -18,8 +19,6 @@ from app.kit.threads import in_thread
 from app.kit.transactions import Transactions
 
 BATCH_CONVERSATIONS = 200
-BATCH_MESSAGES = 2000
-BATCH_CHARACTERS = 2 * 1024 * 1024
 
 
 @dataclass
@@ -46,15 +45,22 @@ BAD_KEPT = 1000
 """Bad records beyond this are counted but not kept."""
 
 Progress = Callable[[ImportReport], None]
+Wanted = dict[str, ImportedConversation]
+"""Conversations by the source id under which they are stored."""
 
 
 class ImportService:
     def __init__(
-        self, conversations: ConversationRepository, messages: MessageRepository, transactions: Transactions
+        self,
+        conversations: ConversationRepository,
+        drafts: DraftRepository,
+        messages: MessageRepository,
+        transactions: Transactions,
     ) -> None:
         self._conversations = conversations
         self._messages = messages
         self._transactions = transactions
+        self._drafts = Drafts(drafts, messages, transactions)
 
     async def run(self, path: Path, owner_id: ObjectId, progress: Progress = lambda _: None) -> ImportReport:
         """Import the file for one owner; raises UnreadableSource when it cannot be read at all.
@@ -74,19 +80,20 @@ class ImportService:
         return report
 
     async def _store(self, owner_id: ObjectId, batch: list[Record], report: ImportReport) -> None:
-        wanted: dict[str, ImportedConversation] = {}
+        wanted: Wanted = {}
         for record in batch:
             if isinstance(record, BadRecord):
                 report.note_bad(record)
             else:
                 report.present += 1
                 wanted.setdefault(f"{report.format}:{record.source_id}", record)
-        added = await self._add(owner_id, wanted)
+        short, long = _parted(wanted)
+        added = [*await self._add(owner_id, short), *await self._add_long(owner_id, long)]
         report.added += len(added)
         report.present -= len(added)
         report.messages += sum(len(conversation.messages) for conversation in added)
 
-    async def _add(self, owner_id: ObjectId, wanted: dict[str, ImportedConversation]) -> Sequence[ImportedConversation]:
+    async def _add(self, owner_id: ObjectId, wanted: Wanted) -> Sequence[ImportedConversation]:
         """Store those of `wanted` that this owner does not have, in one transaction; answers them."""
 
         async def write() -> list[ImportedConversation]:
@@ -108,19 +115,38 @@ class ImportService:
                 continue
         return []
 
+    async def _add_long(self, owner_id: ObjectId, wanted: Wanted) -> Sequence[ImportedConversation]:
+        """The same for conversations too long for a transaction, one by one."""
+        known = await self._conversations.known_sources(owner_id, wanted) if wanted else set()
+        return [
+            record
+            for source_id, record in wanted.items()
+            if source_id not in known and await self._drafts.store(*_documents(owner_id, source_id, record))
+        ]
+
 
 def _take(records: Iterator[Record]) -> list[Record]:
-    """The next batch: bounded in conversations, messages and characters, so that its transaction stays small."""
+    """The next batch: as much as one transaction holds, and the conversation that is too much for it."""
     batch: list[Record] = []
     messages = characters = 0
     for record in islice(records, BATCH_CONVERSATIONS):
         batch.append(record)
         if isinstance(record, ImportedConversation):
             messages += len(record.messages)
-            characters += sum(len(message.content) for message in record.messages)
-        if messages >= BATCH_MESSAGES or characters >= BATCH_CHARACTERS:
+            characters += record.characters
+        if not fits(messages, characters):
             break
     return batch
+
+
+def _parted(wanted: Wanted) -> tuple[Wanted, Wanted]:
+    """Those that fit a transaction, and those that do not."""
+    short: Wanted = {}
+    long: Wanted = {}
+    for source_id, record in wanted.items():
+        target = short if fits(len(record.messages), record.characters) else long
+        target[source_id] = record
+    return short, long
 
 
 def _documents(owner_id: ObjectId, source_id: str, record: ImportedConversation) -> tuple[Conversation, list[Message]]:

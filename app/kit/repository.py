@@ -4,13 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
 import pymongo
-from bson import ObjectId
+from bson import ObjectId, decode_all
+from bson.codec_options import CodecOptions
 from pymongo import ReturnDocument
 from pymongo.asynchronous.collection import AsyncCollection
-from pymongo.asynchronous.cursor import AsyncCursor
 
 from app.kit.clock import now
 from app.kit.deadlines import EXPORT_PAGE_SECONDS, LIST_SECONDS, READ_SECONDS, SEARCH_SECONDS, WRITE_SECONDS
@@ -23,9 +23,8 @@ from app.kit.resource import Resource
 from app.kit.transactions import current_session
 
 Row = dict[str, Any]
+_CODEC_OPTIONS: CodecOptions[Row] = CodecOptions(tz_aware=True)
 D = TypeVar("D", bound=StoredDocument)
-
-BATCH_CHARACTERS = 8 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ class Repository(Generic[D]):
     async def batches(
         self, scope: Scope, listing: Listing, condition: Mapping[str, Any] | None = None, *, size: int = 1000
     ) -> AsyncIterator[list[Row]]:
-        """All rows of the listing in batches of up to `size` rows and about 8 MiB of text.
+        """All rows of the listing in batches of up to `size` rows and 16 MiB.
 
         Each batch is its own query behind the last key, so that it may be retried and no cursor has to outlive a
         primary.
@@ -99,10 +98,7 @@ class Repository(Generic[D]):
             if position is not None:
                 selected.append(after(listing.sort, position))
             with pymongo.timeout(EXPORT_PAGE_SECONDS):
-                cursor = self.collection.find(
-                    scope.where(*selected), self.resource.projection, sort=listing.sort.keys, limit=size + 1
-                )
-                rows, is_last = await _read(cursor, size)
+                rows, is_last = await self._read(scope.where(*selected), self.resource.projection, listing, size)
             if rows:
                 yield rows
                 position = Position.of(rows[-1], listing.sort)
@@ -160,15 +156,38 @@ class Repository(Generic[D]):
         return self.resource.project(tuple(name for name in fields if name != "_id"))
 
     async def _rows(self, condition: Mapping[str, Any], listing: Listing) -> tuple[list[Row], bool]:
-        cursor = self.collection.find(
+        working_time = _working_time(listing)
+        return await self._read(condition, self._projection(listing), listing, listing.limit, max_time_ms=working_time)
+
+    async def _read(
+        self,
+        condition: Mapping[str, Any],
+        projection: Mapping[str, int],
+        listing: Listing,
+        size: int,
+        *,
+        max_time_ms: int | None = None,
+    ) -> tuple[list[Row], bool]:
+        """Up to `size` rows, as many as one reply of the database holds (16 MiB), and whether there are no more.
+
+        One row more than wanted is asked for, which tells. The reply is decoded at once: row by row through the
+        driver's cursor costs three times as much.
+        """
+        cursor = self.collection.find_raw_batches(
             condition,
-            self._projection(listing),
+            projection,
             sort=listing.sort.keys,
-            limit=listing.limit + 1,
-            max_time_ms=_working_time(listing),
+            limit=size + 1,
+            batch_size=size + 2,  # one over the limit, or the server would leave the cursor open
+            max_time_ms=max_time_ms,
             session=current_session(),
         )
-        return await _read(cursor, listing.limit)
+        try:
+            reply = cast("bytes", await anext(cursor, b""))  # the driver's stub has the type of a decoded row
+            rows = decode_all(reply, _CODEC_OPTIONS)
+            return rows[:size], len(rows) <= size and not cursor.alive
+        finally:
+            await cursor.close()
 
     async def _count(self, condition: Mapping[str, Any], listing: Listing) -> int | None:
         if listing.count is None:
@@ -179,27 +198,6 @@ class Repository(Generic[D]):
         return await self.collection.count_documents(
             condition, **limit, maxTimeMS=_working_time(listing), session=current_session()
         )
-
-
-async def _read(cursor: AsyncCursor[Row], limit: int) -> tuple[list[Row], bool]:
-    """Up to `limit` rows and about 8 MiB of text, and whether there are no more behind them.
-
-    The cursor may have one row more than `limit`, which tells.
-    """
-    cursor.batch_size(limit + 1)  # the driver would otherwise stop at 101 rows and ask again
-    rows: list[Row] = []
-    characters = 0
-    try:
-        async for row in cursor:
-            if len(rows) == limit or characters > BATCH_CHARACTERS:
-                return rows, False
-            rows.append(row)
-            for value in row.values():
-                if type(value) is str:
-                    characters += len(value)
-        return rows, True
-    finally:
-        await cursor.close()
 
 
 def _all_of(*conditions: Mapping[str, Any]) -> dict[str, Any]:

@@ -113,17 +113,6 @@ def test_a_bad_line_is_reported_and_the_rest_is_read(opened: Any, line: bytes, r
     assert "\n" not in bad(found[1])
 
 
-def test_a_conversation_too_large_for_one_transaction_is_refused(opened: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    three = conversation(id="three", messages=[{"role": "user", "content": "é"}] * 3)
-    monkeypatch.setattr(records, "MESSAGES", 2)
-    assert bad(read(opened(line_of(three)))[0]) == "There are 3 messages, more than 2"
-    monkeypatch.setattr(records, "MESSAGES", 3)
-    monkeypatch.setattr(records, "MESSAGES_LIMIT", 5)
-    assert bad(read(opened(line_of(three)))[0]) == "The messages have 6 bytes of UTF-8, more than 5"
-    monkeypatch.setattr(records, "MESSAGES_LIMIT", 6)
-    assert ids(read(opened(line_of(three)))) == ["three"]
-
-
 @pytest.mark.parametrize(
     "members",
     [
@@ -153,5 +142,4 @@ def test_a_line_over_the_limit_is_skipped_whole(opened: Any, monkeypatch: pytest
 
 def test_the_limits_are_those_promised() -> None:
     assert (records.TITLE_LIMIT, records.TAGS, records.TAG_LIMIT, records.CONTENT_LIMIT) == (500, 64, 100, 1 << 20)
-    assert (records.MESSAGES, records.MESSAGES_LIMIT) == (10_000, 16 << 20)
     assert jsonl.LINE_LIMIT == json_array.ITEM_LIMIT == 64 * 1024 * 1024

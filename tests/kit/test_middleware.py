@@ -14,7 +14,7 @@ from starlette.responses import StreamingResponse
 from starlette.types import Message
 
 from app.kit.errors import Unauthenticated, Unavailable
-from app.kit.logs import configure_logs
+from app.kit.logs import configure_logs, logger
 from app.kit.middleware import BodyLimit, RequestContext
 from app.kit.problems import SHOWN_FIELDS, speak_problems
 from app.kit.routing import router
@@ -70,6 +70,7 @@ def lines() -> Iterator[io.StringIO]:
     root.handlers = handlers
     root.setLevel(level)
     structlog.configure(**config)
+    vars(logger).pop("bind", None)  # it has kept what was configured here
 
 
 @pytest.fixture

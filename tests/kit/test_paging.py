@@ -11,7 +11,7 @@ from bson import ObjectId
 from app.kit.errors import InvalidCursor
 from app.kit.listing import parse_listing
 from app.kit.paging import Cursors, Position
-from app.kit.repository import BATCH_CHARACTERS, EVERYTHING, Scope
+from app.kit.repository import EVERYTHING, Scope
 from tests.kit.samples import SAMPLES, SampleRepository, sample
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -79,7 +79,7 @@ async def test_rows_that_stay_come_once_while_others_come_and_go(samples: Sample
 
 @pytest.mark.mongod
 async def test_a_page_of_long_texts_is_cut_and_goes_on(samples: SampleRepository) -> None:
-    await samples.collection.insert_many([sample(number, note="x" * (BATCH_CHARACTERS // 4)) for number in range(12)])
+    await samples.collection.insert_many([sample(number, note="x" * (2 * 1024 * 1024)) for number in range(12)])
 
     sizes = [[row["number"] for row in page] for page in await pages(samples, sort="number", limit="100")]
 

@@ -1,7 +1,5 @@
 """What strict JSON lets through can be stored; what it refuses, it refuses with a sentence and in linear time."""
 
-import time
-
 import orjson
 import pytest
 from bson import BSON
@@ -88,13 +86,9 @@ def test_brackets_inside_strings_are_not_depth() -> None:
     [b'\\"', b"[],", b'"a",', b"\\\\", b"1,", b'{"a":1},'],
     ids=["quotes", "lists", "strings", "slashes", "", "{}"],
 )
-def test_the_time_grows_with_the_length_of_the_body_and_no_faster(unit: bytes) -> None:
-    def seconds(size: int) -> float:
-        body = b"[" + b"[]," * 70 + b'"' * unit.startswith(b"\\") + unit * (size // len(unit))
-        started = time.process_time()
-        with pytest.raises(InvalidJSON):
-            loads(body)
-        return time.process_time() - started
+def test_a_long_hostile_body_is_refused(unit: bytes) -> None:
+    """Work that is quadratic in the length of the body (2 s for 40 kB, seen) would run into the suite's time limit."""
+    body = b"[" + b"[]," * 70 + b'"' * unit.startswith(b"\\") + unit * (2**20 // len(unit))
 
-    # Sixteen times the length takes sixteen times as long, or 256 times as long if it is quadratic.
-    assert seconds(2**20) < 80 * max(seconds(2**16), 0.001)
+    with pytest.raises(InvalidJSON):
+        loads(body)
