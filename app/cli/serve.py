@@ -1,6 +1,7 @@
 """`verbatim serve`: the embedded MongoDB, if no other is named, and the API."""
 
 import asyncio
+import gc
 import errno
 import math
 import shlex
@@ -107,6 +108,8 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
             if server.force_exit:
                 runner.stop()
 
+        gc.collect()
+        gc.freeze()  # what the start has made stays: it need not be looked through again and again
         _on_signals(stop)
         _welcome(settings, listener.getsockname()[1])
         await server.serve(sockets=[listener])
