@@ -1,8 +1,8 @@
 """`verbatim serve`: the embedded MongoDB, if no other is named, and the API."""
 
 import asyncio
-import gc
 import errno
+import gc
 import math
 import shlex
 import signal

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app import __version__
+from app.kit.cancellation import raise_if_cancelled
 from app.kit.clock import now
 from app.kit.errors import FieldError, Invalid
 from app.kit.export import FORMATS, ExportOptions, Format, Heading
@@ -69,6 +70,7 @@ async def _picked(
     pick = _picker([column.path for column in columns])
     async with closing(batches):
         async for rows in batches:
+            raise_if_cancelled()
             yield map(pick, rows)
 
 

@@ -15,6 +15,7 @@ from pymongo.errors import DuplicateKeyError
 from app.conversations.model import Conversation, Message
 from app.conversations.repository import MessageRepository
 from app.conversations.resource import CONVERSATIONS
+from app.kit.cancellation import raise_if_cancelled
 from app.kit.clock import now
 from app.kit.errors import NotFound
 from app.kit.repository import EVERYTHING, Repository, Scope
@@ -84,6 +85,7 @@ class Drafts:
 
         stored = 0
         while stored < len(messages):
+            raise_if_cancelled()
             try:
                 stored = await self._transactions.run(write)
             except DuplicateKeyError:

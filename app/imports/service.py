@@ -14,6 +14,7 @@ from app.conversations.repository import ConversationRepository, MessageReposito
 from app.imports.drafts import DraftRepository, Drafts, fits
 from app.imports.readers import Format, open_source
 from app.imports.records import BadRecord, ImportedConversation, Record
+from app.kit.cancellation import raise_if_cancelled
 from app.kit.clock import now
 from app.kit.threads import in_thread
 from app.kit.transactions import Transactions
@@ -75,6 +76,7 @@ class ImportService:
                 await self._store(owner_id, batch, report)
                 report.bytes_read = source.bytes_read
                 progress(report)
+                raise_if_cancelled()
         finally:
             await in_thread(records.close)
         return report

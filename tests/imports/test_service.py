@@ -3,67 +3,25 @@
 import asyncio
 import gzip
 import json
-from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
 import pytest
 from blockbuster import BlockBuster
-from bson import ObjectId
 
 from app.conversations.resource import CONVERSATIONS
 from app.conversations.schemas import MessageCreate
-from app.imports import drafts, service
+from app.imports import service
 from app.imports.service import ImportReport
 from app.imports.streams import UnreadableSource
-from app.kit.repository import EVERYTHING, Row
+from app.kit.repository import EVERYTHING
 from app.services import Services
 from tests.conftest import Person
+from tests.imports.conftest import Write
 from tests.imports.samples import conversation, line_of, node, tree
-
-Write = Callable[..., Path]
-
-
-@pytest.fixture
-def write(tmp_path: Path) -> Write:
-    """Writes a file of these items: a line each, or bytes as they are."""
-
-    def written(items: Iterable[Any], name: str = "file.jsonl") -> Path:
-        path = tmp_path / name
-        path.write_bytes(b"".join(item if isinstance(item, bytes) else line_of(item) for item in items))
-        return path
-
-    return written
-
-
-def numbered(count: int, messages: int = 2) -> list[dict[str, Any]]:
-    return [
-        conversation(id=f"c-{number}", messages=[{"role": "user", "content": f"{number}/{n}"} for n in range(messages)])
-        for number in range(count)
-    ]
-
-
-async def stored(services: Services, owner: Person) -> dict[str, Row]:
-    rows = await services.conversations.rows.collection.find({"owner_id": owner.id}).to_list()
-    return {row["source_id"]: row for row in rows}
-
-
-async def transcript(services: Services, id: ObjectId) -> list[Row]:
-    return await services.conversations.messages.collection.find({"conversation_id": id}, sort=[("seq", 1)]).to_list()
-
-
-async def assert_each_once(services: Services, owner: Person, count: int, messages: int = 2) -> None:
-    """Every conversation of `numbered` is there once, with its messages in order."""
-    rows = await services.conversations.rows.collection.find({"owner_id": owner.id}).to_list()
-    assert sorted(row["source_id"] for row in rows) == sorted(f"jsonl:c-{number}" for number in range(count))
-    for row in rows:
-        said = await transcript(services, row["_id"])
-        number = row["source_id"].partition("-")[2]
-        assert [(each["seq"], each["content"]) for each in said] == [(n + 1, f"{number}/{n}") for n in range(messages)]
-        assert row["last_seq"] == row["message_count"] == messages
+from tests.imports.stored import assert_each_once, numbered, stored, transcript
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzip"])
@@ -275,91 +233,3 @@ async def test_imports_of_one_file_at_once_add_it_once(
     assert sum(report.added for report in reports) == 200
     assert [report.added + report.present for report in reports] == [200] * 4
     await assert_each_once(services, ana, 200)
-
-
-@pytest.fixture
-def short_transactions(monkeypatch: pytest.MonkeyPatch) -> None:
-    """More than three messages are too much for a transaction."""
-    monkeypatch.setattr(drafts, "MAX_MESSAGES", 3)
-
-
-@pytest.mark.usefixtures("short_transactions")
-async def test_a_conversation_too_long_for_a_transaction_is_stored_like_others(
-    services: Services, as_ana: httpx.AsyncClient, ana: Person, write: Write
-) -> None:
-    file = write([*numbered(2, messages=3), *numbered(4, messages=10)[2:]])
-    report = await services.imports.run(file, ana.id)
-    again = await services.imports.run(file, ana.id)
-    rows = await stored(services, ana)
-
-    assert (report.added, report.messages) == (4, 26)
-    assert (again.added, again.present) == (0, 4)
-    assert {row["status"] for row in rows.values()} == {"active"}
-    for number, messages in enumerate((3, 3, 10, 10)):
-        said = await transcript(services, rows[f"jsonl:c-{number}"]["_id"])
-        assert [each["content"] for each in said] == [f"{number}/{n}" for n in range(messages)]
-    assert len((await as_ana.get("/api/messages", params={"limit": 100})).json()["items"]) == 26
-
-
-@pytest.mark.usefixtures("short_transactions")
-async def test_a_text_too_long_for_a_transaction_is_stored(
-    services: Services, ana: Person, write: Write, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(drafts, "MAX_CHARACTERS", 5)
-    messages = [{"role": "user", "content": text} for text in ("123456", "12", "345", "", "1234567")]
-    await services.imports.run(write([conversation(messages=messages)]), ana.id)
-    said = await transcript(services, (await stored(services, ana))["jsonl:good"]["_id"])
-
-    assert [each["content"] for each in said] == ["123456", "12", "345", "", "1234567"]
-
-
-@pytest.mark.mongod
-@pytest.mark.usefixtures("short_transactions")
-@pytest.mark.parametrize("step", ["insert_many", "show"])
-async def test_a_long_conversation_that_is_cut_short_is_not_seen_until_the_next_run_completes_it(
-    services: Services, as_ana: httpx.AsyncClient, ana: Person, write: Write, monkeypatch: pytest.MonkeyPatch, step: str
-) -> None:
-    messages, calls = services.conversations.messages, 0
-    original = getattr(messages, step)
-
-    async def cut_short(*args: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        if calls == {"insert_many": 3, "show": 1}[step]:
-            raise KeyError("cut short")
-        return await original(*args)
-
-    file = write(numbered(1, messages=10))
-    with monkeypatch.context() as patch:
-        patch.setattr(messages, step, cut_short)
-        with pytest.raises(KeyError, match="cut short"):
-            await services.imports.run(file, ana.id)
-    for resource in ("conversations", "messages"):
-        assert (await as_ana.get(f"/api/{resource}")).json()["items"] == []
-    assert await messages.collection.count_documents({}) == {"insert_many": 6, "show": 10}[step]
-
-    assert (await services.imports.run(file, ana.id)).added == 1
-    await assert_each_once(services, ana, 1, messages=10)
-    assert len((await as_ana.get("/api/messages")).json()["items"]) == 10
-
-
-@pytest.mark.mongod
-@pytest.mark.usefixtures("short_transactions")
-async def test_imports_of_a_long_conversation_at_once_add_it_once(
-    services: Services, as_ana: httpx.AsyncClient, ana: Person, write: Write
-) -> None:
-    file = write(numbered(2, messages=40))
-    reports = await asyncio.gather(*(services.imports.run(file, ana.id) for _ in range(4)))
-
-    assert sum(report.added for report in reports) == 2
-    await assert_each_once(services, ana, 2, messages=40)
-    assert len((await as_ana.get("/api/messages", params={"limit": 100})).json()["items"]) == 80
-
-
-@pytest.mark.mongod
-@pytest.mark.slow
-async def test_a_very_long_conversation_is_stored_whole(services: Services, ana: Person, write: Write) -> None:
-    report = await services.imports.run(write(numbered(1, messages=10_000)), ana.id)
-
-    assert (report.added, report.messages) == (1, 10_000)
-    await assert_each_once(services, ana, 1, messages=10_000)
