@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
+import structlog
 import uvicorn
 from blockbuster import BlockBuster, blockbuster_ctx
 from bson import ObjectId
@@ -33,6 +34,14 @@ from app.users.schemas import UserCreate
 from tests.mock_database import MockClient
 
 DATABASE = "verbatim_test"
+
+structlog.configure(  # plain tracebacks: the default ones show every local variable, which takes seconds
+    processors=[
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -19,6 +19,7 @@ from app.database import DatabaseUnavailable
 from app.imports.streams import UnreadableSource
 from app.kit.errors import Invalid, VerbatimError
 from app.kit.logs import configure_logs
+from app.kit.problems import as_verbatim_error
 from app.mongod import MongodUnavailable
 from app.services import Services, open_services
 
@@ -72,7 +73,8 @@ def sentences() -> Iterator[None]:
         _complain(str(error))
         sys.exit(1)
     except PyMongoError as error:
-        _complain(f"The database failed: {error}")
+        known = as_verbatim_error(error, is_write=True)
+        _complain(known.detail if known else f"The database failed: {type(error).__name__}")
         sys.exit(1)
 
 

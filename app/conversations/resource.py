@@ -12,7 +12,7 @@ CONVERSATIONS = Resource(
     columns=(
         Column("id", "Id", "id", filterable=True),
         Column("owner_id", "Owner", "id", filterable=True),
-        Column("title", "Title", filterable=True, sortable=True, searchable=True),
+        Column("title", "Title", filterable=True, sortable=True, mutable=True, searchable=True),
         Column("system_prompt", "System prompt", nullable=True),
         Column("model", "Model", nullable=True, filterable=True),
         Column("tags", "Tags", "texts", filterable=True),
@@ -20,10 +20,12 @@ CONVERSATIONS = Resource(
         Column("status", "Status", choices=CONVERSATION_STATUSES, filterable=True),
         Column("message_count", "Messages", "integer", filterable=True),
         Column("last_seq", "Last number", "integer", exported=False),
-        Column("last_message_at", "Last message", "instant", nullable=True, filterable=True, sortable=True),
+        Column(
+            "last_message_at", "Last message", "instant", nullable=True, filterable=True, sortable=True, mutable=True
+        ),
         Column("version", "Version", "integer", exported=False),
         Column("created_at", "Created", "instant", filterable=True, sortable=True),
-        Column("updated_at", "Updated", "instant", filterable=True, sortable=True),
+        Column("updated_at", "Updated", "instant", filterable=True, sortable=True, mutable=True),
     ),
 )
 

@@ -95,6 +95,7 @@ _BY_CODE: Mapping[int, Translation] = {
     50: _too_expensive,
     292: _too_expensive,  # a sort that does not fit the server's memory
     112: lambda _: Unavailable("Another write changed the same document; retry."),
+    239: lambda _: QueryTooExpensive("This took longer than the database keeps its snapshot; sort by created_at."),
     10334: lambda _: PayloadTooLarge("The document is larger than the database can store (16 MiB)."),
     11000: duplicate,
     51091: _pattern,

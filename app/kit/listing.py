@@ -121,7 +121,7 @@ def _sort(resource: Resource, values: Mapping[str, str]) -> Sort:
         names = ", ".join(each.name for each in resource.sortable)
         raise ValueError(f"can be one of {names}, with '-' before it for the reverse")
     unique = column.unique or column.path == "_id"
-    return Sort(column.path, descending=text != name, nullable=column.nullable, unique=unique)
+    return Sort(column.path, descending=text != name, nullable=column.nullable, unique=unique, mutable=column.mutable)
 
 
 def _limit(values: Mapping[str, str]) -> int:

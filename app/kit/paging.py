@@ -30,6 +30,7 @@ class Sort:
     descending: bool = False
     nullable: bool = False
     unique: bool = False
+    mutable: bool = False
 
     @property
     def keys(self) -> list[tuple[str, int]]:

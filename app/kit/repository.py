@@ -1,7 +1,7 @@
 """Repositories: the only place where queries are written. Every call takes the scope and puts it into the filter."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, TypeVar, cast
@@ -10,6 +10,7 @@ import pymongo
 from bson import ObjectId, decode_all
 from bson.codec_options import CodecOptions
 from pymongo import ReturnDocument
+from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.collection import AsyncCollection
 
 from app.kit.clock import now
@@ -18,7 +19,7 @@ from app.kit.documents import StoredDocument
 from app.kit.errors import NotFound, PreconditionFailed, Unavailable
 from app.kit.etag import Versions, etag
 from app.kit.listing import COUNT_LIMIT, Listing
-from app.kit.paging import Cursors, Page, Position, after
+from app.kit.paging import Cursors, Page, Position, Sort, after
 from app.kit.resource import Resource
 from app.kit.transactions import current_session
 
@@ -86,24 +87,38 @@ class Repository(Generic[D]):
 
     async def batches(
         self, scope: Scope, listing: Listing, condition: Mapping[str, Any] | None = None, *, size: int = 1000
-    ) -> AsyncIterator[list[Row]]:
+    ) -> AsyncGenerator[list[Row], None]:
         """All rows of the listing in batches of up to `size` rows and 16 MiB.
 
         Each batch is its own query behind the last key, so that it may be retried and no cursor has to outlive a
-        primary.
+        primary. Where a change could move a row from one batch into another, all of them read one snapshot, which the
+        database keeps for five minutes.
         """
         position: Position | None = None
-        while True:
-            selected = [condition or {}, *listing.conditions]
-            if position is not None:
-                selected.append(after(listing.sort, position))
-            with pymongo.timeout(EXPORT_PAGE_SECONDS):
-                rows, is_last = await self._read(scope.where(*selected), self.resource.projection, listing, size)
-            if rows:
-                yield rows
-                position = Position.of(rows[-1], listing.sort)
-            if is_last:
-                return
+        projection = self._projection(listing)
+        async with self._still(listing.sort) as session:
+            while True:
+                selected = [condition or {}, *listing.conditions]
+                if position is not None:
+                    selected.append(after(listing.sort, position))
+                with pymongo.timeout(EXPORT_PAGE_SECONDS):
+                    rows, is_last = await self._read(
+                        scope.where(*selected), projection, listing.sort, size, session=session
+                    )
+                if rows:
+                    yield rows
+                    position = Position.of(rows[-1], listing.sort)
+                if is_last:
+                    return
+
+    @asynccontextmanager
+    async def _still(self, sort: Sort) -> AsyncIterator[AsyncClientSession | None]:
+        """A session in which rows keep their places in the sort."""
+        if not sort.mutable:
+            yield current_session()
+            return
+        async with self.collection.database.client.start_session(snapshot=True) as session:
+            yield session
 
     async def insert(self, document: D) -> Row:
         """Store a new document and answer its row; a DuplicateKeyError is the caller's to understand."""
@@ -156,31 +171,37 @@ class Repository(Generic[D]):
         return self.resource.project(tuple(name for name in fields if name != "_id"))
 
     async def _rows(self, condition: Mapping[str, Any], listing: Listing) -> tuple[list[Row], bool]:
-        working_time = _working_time(listing)
-        return await self._read(condition, self._projection(listing), listing, listing.limit, max_time_ms=working_time)
+        return await self._read(
+            condition,
+            self._projection(listing),
+            listing.sort,
+            listing.limit,
+            session=current_session(),
+            max_time_ms=_working_time(listing),
+        )
 
     async def _read(
         self,
         condition: Mapping[str, Any],
         projection: Mapping[str, int],
-        listing: Listing,
+        sort: Sort,
         size: int,
         *,
+        session: AsyncClientSession | None,
         max_time_ms: int | None = None,
     ) -> tuple[list[Row], bool]:
         """Up to `size` rows, as many as one reply of the database holds (16 MiB), and whether there are no more.
 
-        One row more than wanted is asked for, which tells. The reply is decoded at once: row by row through the
-        driver's cursor costs three times as much.
+        One row more than wanted is asked for, which tells.
         """
         cursor = self.collection.find_raw_batches(
             condition,
             projection,
-            sort=listing.sort.keys,
+            sort=sort.keys,
             limit=size + 1,
             batch_size=size + 2,  # one over the limit, or the server would leave the cursor open
             max_time_ms=max_time_ms,
-            session=current_session(),
+            session=session,
         )
         try:
             reply = cast("bytes", await anext(cursor, b""))  # the driver's stub has the type of a decoded row

@@ -37,6 +37,8 @@ class Column:
     sortable: bool = False
     unique: bool = False
     """No two rows of a list share its value, so a sort by it needs no tie-break."""
+    mutable: bool = False
+    """A row's value may change, and with it the row's place in a list that is sorted by it."""
     searchable: bool = False
     exported: bool = True
 

@@ -9,8 +9,8 @@ USERS = Resource(
     owner_path="_id",
     columns=(
         Column("id", "Id", "id", filterable=True),
-        Column("email", "E-mail", filterable=True, sortable=True, unique=True, searchable=True),
-        Column("name", "Name", filterable=True, sortable=True, searchable=True),
+        Column("email", "E-mail", filterable=True, sortable=True, mutable=True, unique=True, searchable=True),
+        Column("name", "Name", filterable=True, sortable=True, mutable=True, searchable=True),
         Column("role", "Role", choices=ROLES, filterable=True),
         Column("disabled", "Disabled", "boolean", filterable=True),
         Column("profile.bio", "Bio", nullable=True),
@@ -22,6 +22,6 @@ USERS = Resource(
         Column("profile.addresses", "Addresses", "json"),
         Column("version", "Version", "integer", exported=False),
         Column("created_at", "Created", "instant", filterable=True, sortable=True),
-        Column("updated_at", "Updated", "instant", filterable=True, sortable=True),
+        Column("updated_at", "Updated", "instant", filterable=True, sortable=True, mutable=True),
     ),
 )
