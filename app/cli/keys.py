@@ -30,7 +30,7 @@ def list_keys(data: DataOption = None) -> None:
     """Show all keys, without their secrets."""
 
     async def work(services: Services) -> list[Row]:
-        listing = parse_listing(KEYS, [], paged=False)
+        listing = parse_listing(KEYS, [("sort", "-created_at")], paged=False)
         return [row async for rows in services.keys.rows.batches(EVERYTHING, listing) for row in rows]
 
     table = Table("Id", "User", "Name", "Begins with", "Scopes", "Expires", "Last used")

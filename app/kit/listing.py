@@ -56,7 +56,7 @@ def parse_listing(resource: Resource, parameters: Iterable[tuple[str, str]], *, 
     own = _own_parameters(resource, paged=paged)
     filters = {name: text for name, text in values.items() if name not in own}
     conditions = [_read(errors, name, partial(_condition, resource, name, text)) for name, text in filters.items()]
-    sort = _read(errors, "sort", partial(_sort, resource, values))
+    sort = _read(errors, "sort", partial(_sort, resource, values.get("sort", resource.usual_sort(paged=paged))))
     limit = _read(errors, "limit", partial(_limit, values))
     fields = _read(errors, "fields", partial(_fields, resource, values))
     count = _read(errors, "count", partial(_count, values))
@@ -113,8 +113,7 @@ def _read(errors: list[FieldError], name: str, read: Callable[[], Any]) -> Any:
         return None
 
 
-def _sort(resource: Resource, values: Mapping[str, str]) -> Sort:
-    text = values.get("sort", resource.default_sort)
+def _sort(resource: Resource, text: str) -> Sort:
     name = text.removeprefix("-")
     column = resource.by_name.get(name)
     if column is None or not column.sortable:

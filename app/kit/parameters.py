@@ -39,7 +39,7 @@ _COUNT_SENTENCE = f"Add `total`; an estimate of a filtered list counts no furthe
 
 def list_parameters(resource: Resource, *, paged: bool = True) -> Schema:
     """`openapi_extra` of a route that lists (or, without `paged`, exports) the resource."""
-    parameters = [*(_page_parameters(resource) if paged else []), _sort(resource), *_search(resource)]
+    parameters = [*(_page_parameters(resource) if paged else []), _sort(resource, paged=paged), *_search(resource)]
     parameters.extend(_filter(name, column, operator) for name, (column, operator) in resource.filters.items())
     return {"parameters": parameters}
 
@@ -58,9 +58,10 @@ def _page_parameters(resource: Resource) -> list[Schema]:
     ]
 
 
-def _sort(resource: Resource) -> Schema:
+def _sort(resource: Resource, *, paged: bool) -> Schema:
     names = [name for column in resource.sortable for name in (column.name, f"-{column.name}")]
-    return _query("sort", "Order; '-' reverses it", {"type": "string", "enum": names, "default": resource.default_sort})
+    schema = {"type": "string", "enum": names, "default": resource.usual_sort(paged=paged)}
+    return _query("sort", "Order; '-' reverses it", schema)
 
 
 def _search(resource: Resource) -> list[Schema]:

@@ -64,6 +64,10 @@ class Resource:
     live_filter: Mapping[str, Any] = field(default_factory=dict)
     """Mongo conditions of rows that are there for clients; a list that filters by one of their columns lifts it."""
 
+    def usual_sort(self, *, paged: bool) -> str:
+        """The sort unless a client names another: lists begin with the newest row, exports with the oldest."""
+        return self.default_sort if paged else self.default_sort.removeprefix("-")
+
     @cached_property
     def by_name(self) -> Mapping[str, Column]:
         return {column.name: column for column in self.columns}

@@ -119,7 +119,7 @@ async def test_a_workbook_tells_about_itself(as_ana: httpx.AsyncClient, rows: li
     assert book["Messages"].freeze_panes == "A2"
     assert about["Title"] == "Verbatim: messages"
     assert about["Filter"] == "q=1, role=user"
-    assert about["Sort"] == "-created_at"
+    assert about["Sort"] == "created_at"
     assert about["Rows"] == book["Messages"].max_row - 1 > 0
     assert datetime.fromisoformat(about["Exported at"]) <= datetime.now(UTC)
 
