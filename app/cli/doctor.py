@@ -1,5 +1,6 @@
 """`verbatim doctor`: what is right, what is wrong, and what to do about it."""
 
+import os
 import shutil
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -10,6 +11,7 @@ from typing import Any
 from rich.table import Table
 
 from app.cli.running import DataOption, print_table, run
+from app.config import Settings
 from app.database import DOCUMENTS, check_topology
 from app.kit.clock import now
 from app.kit.errors import Invalid
@@ -43,6 +45,12 @@ def doctor(data: DataOption = None) -> None:
     print_table(table)
     if not all(finding.is_good for _, finding in findings):
         sys.exit(1)
+
+
+async def _settings(_: Services) -> Finding:
+    known = {f"VERBATIM_{name}".upper() for name in Settings.model_fields}
+    unknown = sorted(name for name in os.environ if name.startswith("VERBATIM_") and name not in known)
+    return Finding(not unknown, f"unknown: {', '.join(unknown)}; see .env.example" if unknown else "all known")
 
 
 async def _disk(services: Services) -> Finding:
@@ -81,7 +89,12 @@ async def _indexes(_: Services) -> Finding:
 
 async def _admin(services: Services) -> Finding:
     good = await services.users.rows.has_enabled_admin()
-    return Finding(good, "there is one" if good else "nobody can administer: verbatim user role EMAIL admin")
+    return Finding(
+        good,
+        "there is one"
+        if good
+        else "nobody can administer: verbatim user role EMAIL admin, or start once with VERBATIM_BOOTSTRAP_KEY",
+    )
 
 
 async def _model(services: Services) -> Finding:
@@ -94,6 +107,7 @@ async def _model(services: Services) -> Finding:
 
 
 _CHECKS: dict[str, Check] = {
+    "Settings": _settings,
     "Disk": _disk,
     "Database": _server,
     "Clock": _clock,
