@@ -211,7 +211,9 @@ async def test_a_path_that_cannot_be_an_address_gets_a_short_private_socket(
     assert mode(place) == 0o700
     async with EmbeddedMongod(folder, binary) as uri, connected(uri) as client:
         assert uri == user.uri
+        first = find_mongod_process(folder)
         find_keeper(folder).kill()
+        await end(first)  # until then it may still serve
         await client.test.notes.insert_one({"_id": 1})
         assert socket_of(uri).parent == place
         assert await user.leave() == 0
