@@ -5,7 +5,8 @@ Read from the environment (`VERBATIM_<NAME>`) and from `.env` in the working fol
 
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast, get_args
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -13,18 +14,86 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 MEBIBYTE = 1024 * 1024
 
 
+ProviderKind = Literal[
+    "openai_compatible",
+    "openai",
+    "azure",
+    "anthropic",
+    "google",
+    "deepseek",
+    "qwen",
+    "zhipu",
+    "qianfan",
+    "moonshot",
+    "mistral",
+    "groq",
+    "openrouter",
+    "ollama",
+    "vllm",
+    "lmstudio",
+]
+KINDS: tuple[str, ...] = get_args(ProviderKind)
+KINDS_WITHOUT_ADDRESS: tuple[ProviderKind, ...] = ("openai_compatible", "azure")
+"""Kinds whose `base_url` cannot be known beforehand."""
+
+Parameter = Literal[
+    "temperature",
+    "top_p",
+    "max_tokens",
+    "presence_penalty",
+    "frequency_penalty",
+    "seed",
+    "stop",
+    "reasoning_effort",
+    "tools",
+    "tool_choice",
+    "stream_options",
+]
+
+
 class ProviderSettings(BaseModel):
-    """One upstream: `{"kind": "openai_compatible", "base_url": "https://...", "api_key": "..."}`."""
+    """One upstream: `{"api_key": "..."}` under a known name, or `{"base_url": "https://.../v1", "api_key": "..."}`."""
 
     model_config = ConfigDict(extra="forbid")
 
-    kind: Literal["openai_compatible"] = "openai_compatible"
-    base_url: str = Field(pattern=r"^https?://[^\s]+$", description="up to and including /v1")
+    kind: ProviderKind | None = Field(None, description="default: the upstream's name when it is a kind's")
+    base_url: str | None = Field(None, description="up to and including /v1; default: the kind's own")
     api_key: SecretStr | None = None
+    parameters: dict[Parameter, str | None] = Field(
+        default_factory=dict, description="what a parameter is called there; null: it is not sent"
+    )
     connect_timeout: float = Field(5, gt=0, description="seconds to open a connection")
-    first_token_timeout: float = Field(60, gt=0, description="seconds until the first byte of the answer")
+    first_token_timeout: float = Field(60, gt=0, description="seconds until the first token, for each attempt")
     idle_timeout: float = Field(30, gt=0, description="seconds between two pieces of the answer")
-    total_timeout: float = Field(540, gt=0, description="seconds for the whole answer")
+    total_timeout: float = Field(540, gt=0, description="seconds for the whole answer, all attempts included")
+    max_retries: int = Field(2, ge=0, le=20, description="further attempts while no token has come")
+    retry_backoff: float = Field(0.5, ge=0, description="seconds before the first retry, at most; doubles each time")
+    max_retry_wait: float = Field(20, ge=0, description="seconds; who is told to wait longer gives up at once")
+    breaker_failures: int = Field(5, ge=1, description="failures in a row after which the upstream is left alone")
+    breaker_cooldown: float = Field(30, ge=0, description="seconds for which it is left alone")
+    max_concurrency: int = Field(256, ge=1, description="calls at the same time")
+    max_queue: int = Field(1000, ge=0, description="calls that may wait for their turn")
+    queue_timeout: float = Field(60, gt=0, description="seconds that a call may wait for its turn")
+
+    @field_validator("base_url")
+    @classmethod
+    def _address(cls, url: str | None) -> str | None:
+        if url is not None and not _is_address(url):
+            raise ValueError("must be an address such as https://host:port/v1")
+        return url
+
+    def kind_of(self, name: str) -> ProviderKind:
+        """The kind that was given, else the one that has the upstream's name."""
+        return self.kind or (cast("ProviderKind", name) if name in KINDS else "openai_compatible")
+
+
+class Price(BaseModel):
+    """US dollars for a million tokens."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    prompt: float = Field(ge=0)
+    completion: float = Field(ge=0)
 
 
 class Settings(BaseSettings):
@@ -53,6 +122,12 @@ class Settings(BaseSettings):
     llm_providers: dict[str, ProviderSettings] = Field(
         default_factory=dict, description="JSON: upstreams by name; models are then called name:model"
     )
+    llm_fallbacks: dict[str, list[str]] = Field(
+        default_factory=dict, description="JSON: models to try, in order, when a model cannot answer"
+    )
+    llm_prices: dict[str, Price] = Field(
+        default_factory=dict, description="JSON: US dollars for a million tokens by model; a name may end in *"
+    )
     default_model: str = Field("echo", min_length=1, description="model of conversations that name none")
     history_max_messages: int = Field(1000, ge=1, description="newest messages of the history sent to the model")
     history_max_tokens: int = Field(100_000, ge=1, description="estimated tokens of the history sent to the model")
@@ -60,8 +135,12 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(8 * MEBIBYTE, ge=1024, description="largest request body")
     max_message_bytes: int = Field(MEBIBYTE, ge=1, le=MEBIBYTE, description="largest content of one message, as UTF-8")
     drain_timeout: float = Field(20, ge=0, description="seconds that running requests and turns get at shutdown")
+    helper_model: str | None = Field(
+        None, description="model of titles and suggested questions; the turn's own when left out"
+    )
+    auto_titles: bool = Field(False, description="ask a model for a title when a conversation has none")
     turn_lease: float = Field(
-        15, ge=1, le=600, description="seconds of silence after which a process counts as dead and its turns are ended"
+        10, ge=1, le=600, description="seconds of silence after which a process counts as dead and its turns are ended"
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe line to log")
     log_format: Literal["console", "json"] = Field("console", description="for people, or for machines")
@@ -82,10 +161,32 @@ class Settings(BaseSettings):
     @field_validator("llm_providers")
     @classmethod
     def _provider_names(cls, providers: dict[str, ProviderSettings]) -> dict[str, ProviderSettings]:
-        for name in providers:
+        for name, provider in providers.items():
             if not name or ":" in name or name == "echo":
                 raise ValueError(f"{name!r} cannot name a provider: it must not be empty, contain ':' or be 'echo'")
+            kind = provider.kind_of(name)
+            if provider.base_url is None and kind in KINDS_WITHOUT_ADDRESS:
+                raise ValueError(f"{name!r} needs a base_url, or one of these kinds: {', '.join(_with_address())}")
         return providers
+
+    @field_validator("llm_prices")
+    @classmethod
+    def _price_names(cls, prices: dict[str, Price]) -> dict[str, Price]:
+        for name in prices:
+            if "*" in name[:-1] or not name:
+                raise ValueError(f"{name!r} cannot name a model: only its end may be *")
+        return prices
+
+    @model_validator(mode="after")
+    def _known_fallbacks(self) -> "Settings":
+        for model, others in self.llm_fallbacks.items():
+            for each in (model, *others):
+                provider, _, upstream_model = each.partition(":")
+                if each != "echo" and not (provider in self.llm_providers and upstream_model):
+                    raise ValueError(f"VERBATIM_LLM_FALLBACKS: {each!r} is no model of a provider that is set up")
+            if len({model, *others}) <= len(others):
+                raise ValueError(f"VERBATIM_LLM_FALLBACKS: a model comes twice in the list of {model!r}")
+        return self
 
     @model_validator(mode="after")
     def _safe_in_production(self) -> "Settings":
@@ -93,3 +194,17 @@ class Settings(BaseSettings):
         if self.environment == "production" and key is not None and len(key.get_secret_value()) < 32:
             raise ValueError("VERBATIM_BOOTSTRAP_KEY needs at least 32 characters in production")
         return self
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return bool(
+            parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and not re.search(r"\s", url)
+        )
+    except ValueError:  # a port that is no number, or brackets without an IPv6 address
+        return False
+
+
+def _with_address() -> tuple[str, ...]:
+    return tuple(kind for kind in KINDS if kind not in KINDS_WITHOUT_ADDRESS)

@@ -45,8 +45,8 @@ def serve_with(app: FastAPI, services: Services, drain: Drain) -> None:
     """Let the application answer from these services until `drain` begins."""
     app.state.services = services
     app.state.drain = drain
+    services.open()
     runner = services.turns.runner
-    runner.open()
     drain.then(lambda: runner.stop(services.settings.drain_timeout))
 
 

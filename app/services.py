@@ -15,14 +15,22 @@ from app.conversations.service import ConversationService
 from app.database import Database, open_database
 from app.imports.drafts import DraftRepository
 from app.imports.service import ImportService
+from app.kit.changes import ChangeFeed
 from app.kit.errors import Conflict
 from app.kit.etag import Versions
 from app.kit.repository import EVERYTHING, Scope
-from app.llm.registry import Providers
+from app.llm.service import LanguageModels
+from app.turns.aftermath import Aftermath, AftermathOptions
+from app.turns.events import EventRepository
+from app.turns.exchange import Exchanges
 from app.turns.finisher import TurnFinisher
+from app.turns.housekeeping import Housekeeping
 from app.turns.repository import TurnRepository
+from app.turns.request import HistoryBudget, RequestBuilder
 from app.turns.runner import TurnRunner
-from app.turns.service import Limits, TurnService
+from app.turns.service import TurnService
+from app.turns.streams import TurnStreams
+from app.turns.workers import Membership, WorkerRepository
 from app.users.repository import UserRepository
 from app.users.service import UserService
 
@@ -41,13 +49,22 @@ class Services:
     conversations: ConversationService
     turns: TurnService
     imports: ImportService
-    providers: Providers
+    models: LanguageModels
+    changes: ChangeFeed
+    housekeeping: Housekeeping
+
+    def open(self) -> None:
+        """Follow what other processes write, and see to the turns of all of them."""
+        self.changes.open()
+        self.housekeeping.open()
 
     async def aclose(self) -> None:
         """Let running turns finish for a while, then close what is open."""
         await self.turns.runner.aclose(self.settings.drain_timeout)
+        await self.housekeeping.aclose()
+        await self.changes.aclose()
         await self.keys.aclose()
-        await self.providers.aclose()
+        await self.models.aclose()
 
     async def delete_user(
         self, scope: Scope, id: ObjectId, conversations: Fate | None, versions: Versions = None
@@ -79,9 +96,10 @@ class Services:
 
     async def purge_conversation(self, scope: Scope, id: ObjectId, versions: Versions = None) -> None:
         """Remove a conversation with its messages and turns for good. Cut short, it can be done again."""
+        await self.conversations.condemn(scope, id, versions)
+        await self.turns.cancel_all(EVERYTHING, id)
         async with self.conversations.alone(id):
-            await self.conversations.condemn(scope, id, versions)
-            await self.turns.rows.delete_of_conversation(id)
+            await self.turns.purge(id)
             await self.conversations.purge(scope, id)
 
 
@@ -101,7 +119,6 @@ def build_services(settings: Settings, database: Database) -> Services:
     users = UserRepository(cursors)
     conversations = ConversationRepository(cursors)
     messages = MessageRepository(cursors)
-    turns = TurnRepository(cursors, lease_seconds=settings.turn_lease)
     transcripts = ConversationService(
         conversations,
         DeletedConversationRepository(cursors),
@@ -109,19 +126,63 @@ def build_services(settings: Settings, database: Database) -> Services:
         transactions,
         max_message_bytes=settings.max_message_bytes,
     )
-    finisher = TurnFinisher(turns, transcripts, transactions)
-    providers = Providers(settings.llm_providers, max_answer_bytes=settings.max_message_bytes)
-    limits = Limits(
-        settings.default_model, settings.history_max_messages, settings.history_max_tokens, settings.max_message_bytes
-    )
-    runner = TurnRunner(turns, finisher)
+    models = LanguageModels(settings)
+    changes = ChangeFeed(database.client[database.name])
+    turns, housekeeping = _build_turns(settings, database, transcripts, models, changes)
     return Services(
         settings=settings,
         database=database,
         users=UserService(users, transactions),
         keys=KeyService(KeyRepository(cursors), users),
         conversations=transcripts,
-        turns=TurnService(turns, runner, finisher, transcripts, providers, transactions, limits),
+        turns=turns,
         imports=ImportService(conversations, DraftRepository(cursors), messages, transactions),
-        providers=providers,
+        models=models,
+        changes=changes,
+        housekeeping=housekeeping,
     )
+
+
+def _build_turns(
+    settings: Settings,
+    database: Database,
+    conversations: ConversationService,
+    models: LanguageModels,
+    changes: ChangeFeed,
+) -> tuple[TurnService, Housekeeping]:
+    rows, events = TurnRepository(database.cursors), EventRepository()
+    membership = Membership(WorkerRepository(lease_seconds=settings.turn_lease))
+    finisher = TurnFinisher(rows, events, conversations, database.transactions)
+    options = AftermathOptions(settings.helper_model, settings.auto_titles)
+    aftermath = Aftermath(rows, conversations, models, options)
+
+    async def go_on(id: ObjectId) -> None:
+        await turns.go_on(id)
+
+    runner = TurnRunner(events, finisher, aftermath, go_on=go_on)
+    turns = TurnService(
+        rows,
+        events,
+        runner,
+        TurnStreams(events, finisher, runner.log_of, changes, membership.id),
+        finisher,
+        Exchanges(conversations, max_message_bytes=settings.max_message_bytes),
+        RequestBuilder(conversations, HistoryBudget(settings.history_max_messages, settings.history_max_tokens)),
+        conversations,
+        models,
+        membership,
+        database.transactions,
+        default_model=settings.default_model,
+    )
+    housekeeping = Housekeeping(
+        rows,
+        events,
+        runner,
+        finisher,
+        conversations.rows,
+        membership,
+        changes,
+        lease_seconds=settings.turn_lease,
+        go_on=go_on,
+    )
+    return turns, housekeeping

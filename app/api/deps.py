@@ -9,6 +9,7 @@ from fastapi.security.base import SecurityBase
 
 from app.auth.model import Permission
 from app.auth.principal import Principal
+from app.kit.errors import Unavailable
 from app.kit.etag import Versions, parse_if_match
 from app.kit.idempotency import MAX_KEY_CHARACTERS, Once, check_key, fingerprint
 from app.kit.routing import read_merge_patch
@@ -25,8 +26,17 @@ async def _drain(request: Request) -> Drain:
     return cast("Drain", request.app.state.drain)
 
 
+async def _open_drain(request: Request) -> Drain:
+    drain = await _drain(request)
+    if drain.has_started:
+        raise Unavailable("The server is shutting down; ask another one.")
+    return drain
+
+
 ServicesDep = Annotated[Services, Depends(_services)]
 DrainDep = Annotated[Drain, Depends(_drain)]
+OpenDrain = Annotated[Drain, Depends(_open_drain)]
+"""The drain before it starts; the request is refused when it has."""
 
 
 class _Permitted(SecurityBase):
@@ -74,6 +84,11 @@ IfMatch = Annotated[Versions, Depends(_if_match)]
 _KEY_DESCRIPTION = "Repeat a request with its key and it happens once (24 hours)"
 IdempotencyKeyHeader = Annotated[
     str | None, Header(description=_KEY_DESCRIPTION, min_length=1, max_length=MAX_KEY_CHARACTERS)
+]
+
+
+LastEventId = Annotated[
+    str | None, Header(alias="Last-Event-ID", description="The number of the event you have seen last")
 ]
 
 

@@ -56,7 +56,7 @@ async def capabilities(_: Reader, services: ServicesDep) -> Response:
     settings = services.settings
     body: dict[str, Any] = {
         "version": __version__,
-        "models": services.providers.names(),
+        "models": services.models.names(),
         "default_model": settings.default_model,
         "export_formats": list(FORMATS),
         "search_matches": list(MATCHES),

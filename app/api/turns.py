@@ -1,100 +1,80 @@
 """/api/conversations/{id}/turns and /api/turns: questions that a model answers."""
 
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
-from typing import Any, get_args
+from typing import Annotated, Any
 
-from fastapi import Request
+from fastapi import Query, Request
 from starlette.responses import Response
 
-from app.api.deps import DrainDep, IdempotencyKeyHeader, IdPath, IfNoneMatch, Reader, ServicesDep, Writer
+from app.api.deps import (
+    IdempotencyKeyHeader,
+    IdPath,
+    IfNoneMatch,
+    LastEventId,
+    OpenDrain,
+    Reader,
+    ServicesDep,
+    Writer,
+)
+from app.api.turn_answers import STREAM, TurnSource, number_of, send_turn
 from app.conversations.resource import CONVERSATIONS
-from app.kit.errors import Unavailable, UpstreamFailed, VerbatimError
-from app.kit.etag import etag
-from app.kit.idempotency import REPLAYED, check_key
+from app.kit.idempotency import check_key
 from app.kit.problems import problem_responses
-from app.kit.responses import JSON, path_of, versioned
-from app.kit.routing import router
-from app.kit.streaming import ServerSentEvent, event_stream
-from app.turns.log import EventName
+from app.kit.responses import JSON, versioned
+from app.kit.routing import RouteWithTools, router
+from app.kit.streaming import event_stream
+from app.turns.model import TERMINAL_STATES
 from app.turns.resource import TURNS
-from app.turns.schemas import TurnCreate, TurnRead
-from app.turns.service import Begun
+from app.turns.schemas import Regenerate, Retry, TurnCreate, TurnRead
 
-routes = router("", "turns", responses=problem_responses(401, 403, 404, 422, 503))
-
-_STREAM = {
-    "text/event-stream": {
-        "schema": {
-            "type": "object",
-            "description": 'One event; `data` is JSON: a turn, or for `delta` {"text": "..."}',
-            "properties": {
-                "id": {"type": "string", "description": "the event's number from 1"},
-                "event": {"type": "string", "enum": [*get_args(EventName), "reconnect"]},
-                "data": {"type": "string"},
-            },
-            "required": ["event", "data"],
-        },
-        "example": 'id: 1\nevent: turn.started\ndata: {"id": "..."}\n\nid: 2\nevent: delta\ndata: {"text": "Hi"}\n\n',
-    }
+routes = router("", "turns", route_class=RouteWithTools, responses=problem_responses(401, 403, 404, 422, 503))
+_BEGINS: dict[str, Any] = {
+    "status_code": 201,
+    "response_model": TurnRead,
+    "responses": {
+        **problem_responses(409, 502),
+        200: {"description": "The stream, when it was asked for", "content": STREAM},
+    },
 }
 
 
-@routes.post(
-    "/conversations/{id}/turns",
-    status_code=201,
-    response_model=TurnRead,
-    responses={
-        **problem_responses(409, 502),
-        200: {"description": "The stream, when it was asked for", "content": _STREAM},
-    },
-)
+@routes.post("/conversations/{id}/turns", **_BEGINS)
 async def create_turn(
     id: IdPath,
     new: TurnCreate,
     request: Request,
     principal: Writer,
     services: ServicesDep,
-    drain: DrainDep,
+    drain: OpenDrain,
     idempotency_key: IdempotencyKeyHeader = None,
+    last_event_id: LastEventId = None,
 ) -> Response:
     """Ask, and get the answer: as JSON when it is whole, or word by word with `"stream": true`.
 
-    Both messages are stored, whatever becomes of the connection.
+    Both messages are stored, whatever becomes of the connection. The same request with the same `Idempotency-Key`
+    finds the same turn again, running or over, on any server.
     """
-    if drain.has_started:
-        raise Unavailable("The server is shutting down; ask another one.")
-    begun = await services.turns.begin(
+    begun = await services.turns.ask(
         principal.scope(CONVERSATIONS), id, new, requester=principal.user_id, key=check_key(idempotency_key)
     )
-    headers = {"Location": path_of("turns", begun.turn["id"]), **(REPLAYED if begun.is_replay else {})}
-    if new.stream or "text/event-stream" in request.headers.get("accept", ""):
-        return event_stream(_events(begun), drain, headers)
-    return _answer(await begun.outcome(), headers)
+    return await send_turn(request, services, drain, begun, new, last_event_id)
 
 
-async def _events(begun: Begun) -> AsyncGenerator[ServerSentEvent, None]:
-    async with aclosing(begun.events()) as events:
-        async for event in events:
-            yield ServerSentEvent(event.number, event.name, event.data)
-
-
-def _answer(turn: dict[str, Any], headers: dict[str, str]) -> Response:
-    """201 with the finished turn; an error that carries the turn when there is no whole answer."""
-    if turn["error"] is not None:
-        code, message = turn["error"]["code"], turn["error"]["message"]
-        error = _FAULTS.get(code, UpstreamFailed)(message, turn=turn, reason=code)
-        error.headers.update(headers)
-        raise error
-    return JSON(turn, status_code=201, headers={**headers, "ETag": etag(turn["version"])})
-
-
-_FAULTS: Mapping[str, type[VerbatimError]] = {
-    "internal_error": VerbatimError,
-    "database_unavailable": Unavailable,
-    "server_stopped": Unavailable,
-    "server_died": Unavailable,
-}
+@routes.post("/conversations/{id}/regenerate", **_BEGINS)
+async def regenerate(
+    id: IdPath,
+    new: Regenerate,
+    request: Request,
+    principal: Writer,
+    services: ServicesDep,
+    drain: OpenDrain,
+    idempotency_key: IdempotencyKeyHeader = None,
+    last_event_id: LastEventId = None,
+) -> Response:
+    """Answer the last question again. The answer it had stays in the transcript as `superseded`."""
+    begun = await services.turns.regenerate(
+        principal.scope(CONVERSATIONS), id, new, requester=principal.user_id, key=check_key(idempotency_key)
+    )
+    return await send_turn(request, services, drain, begun, new, last_event_id)
 
 
 @routes.get("/turns/{id}", response_model=TurnRead)
@@ -104,3 +84,54 @@ async def read_turn(
     """A turn with both of its messages."""
     turn = await services.turns.get(principal.scope(TURNS), id)
     return versioned(turn, turn["version"], if_none_match)
+
+
+@routes.get("/turns/{id}/events", responses={200: {"description": "The stream", "content": STREAM}})
+async def follow_turn(
+    id: IdPath,
+    principal: Reader,
+    services: ServicesDep,
+    drain: OpenDrain,
+    after: Annotated[int, Query(ge=0, lt=2**31, description="the number of the event you have seen last")] = 0,
+    last_event_id: LastEventId = None,
+) -> Response:
+    """The turn's events behind the last one you have seen, as server-sent events: what is there, then what comes.
+
+    The last event is always the turn's end, also of a turn that was over already.
+    """
+    events = await services.turns.follow(principal.scope(TURNS), id, after=number_of(last_event_id, after))
+    return event_stream(TurnSource(services, events), drain)
+
+
+@routes.post(
+    "/turns/{id}/cancel",
+    response_model=TurnRead,
+    responses={202: {"description": "The process that runs it has not answered yet", "model": TurnRead}},
+)
+async def cancel_turn(id: IdPath, principal: Writer, services: ServicesDep) -> Response:
+    """End a turn with the text it has, on whichever server it runs. A turn that is over stays as it is."""
+    turn = await services.turns.cancel(principal.scope(TURNS), id)
+    return JSON(turn, status_code=200 if turn["state"] in TERMINAL_STATES else 202)
+
+
+@routes.post("/turns/{id}/retry", **_BEGINS)
+async def retry_turn(
+    id: IdPath,
+    request: Request,
+    principal: Writer,
+    services: ServicesDep,
+    drain: OpenDrain,
+    again: Retry | None = None,
+    idempotency_key: IdempotencyKeyHeader = None,
+    last_event_id: LastEventId = None,
+) -> Response:
+    """Run a turn that failed, was cancelled or interrupted once more, as a new turn; its answer is superseded."""
+    delivery = again or Retry()
+    begun = await services.turns.retry(
+        principal.scope(TURNS),
+        id,
+        when_busy=delivery.when_busy,
+        requester=principal.user_id,
+        key=check_key(idempotency_key),
+    )
+    return await send_turn(request, services, drain, begun, delivery, last_event_id)

@@ -100,10 +100,10 @@ async def _admin(services: Services) -> Finding:
 async def _model(services: Services) -> Finding:
     model = services.settings.default_model
     try:
-        services.providers.resolve(model)
+        services.models.check(model)
     except Invalid as error:
         return Finding(False, f"VERBATIM_DEFAULT_MODEL={model}: {error.detail}")
-    return Finding(True, f"{model}; providers: {', '.join(services.providers.names())}")
+    return Finding(True, f"{model}; providers: {', '.join(services.models.names())}")
 
 
 _CHECKS: dict[str, Check] = {

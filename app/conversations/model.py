@@ -33,6 +33,27 @@ class TokenUsage(BaseModel):
     total: int = 0
 
 
+class Parent(BaseModel):
+    """Where a fork comes from: the messages up to `seq` of another conversation."""
+
+    conversation_id: PydanticObjectId
+    seq: int
+
+
+class CalledFunction(BaseModel):
+    name: str
+    arguments: str
+    """JSON text as the model wrote it, which need not be JSON."""
+
+
+class ToolCall(BaseModel):
+    """A function that the model wants called, in the shape of OpenAI's chat completions."""
+
+    id: str
+    type: Literal["function"] = "function"
+    function: CalledFunction
+
+
 class Feedback(BaseModel):
     rating: Rating
     comment: str | None = None
@@ -68,6 +89,10 @@ class Conversation(StoredDocument):
     tokens: TokenUsage = Field(default_factory=TokenUsage)
     last_message_at: datetime | None = None
     active_turn_id: PydanticObjectId | None = None
+    """The turn that holds the conversation: it runs, or is the next one to."""
+    waiting_turn_ids: list[PydanticObjectId] = Field(default_factory=list)
+    """Turns behind it, in order."""
+    parent: Parent | None = None
     source_id: str | None = None
 
     class Settings:
@@ -92,11 +117,15 @@ class Message(StoredDocument):
     role: MessageRole
     content: str
     parts: list[dict[str, Any]] | None = None
+    tool_calls: list[ToolCall] | None = None
+    tool_call_id: str | None = None
+    reasoning: str | None = None
     status: MessageStatus = "complete"
     turn_id: PydanticObjectId | None = None
     model: str | None = None
     provider: str | None = None
     usage: TokenUsage | None = None
+    cost: float | None = None
     latency_ms: int | None = None
     finish_reason: str | None = None
     error: Fault | None = None

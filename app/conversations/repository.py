@@ -1,6 +1,6 @@
 """Queries of conversations and messages."""
 
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -9,7 +9,7 @@ import pymongo
 from bson import ObjectId
 from pymongo import ReturnDocument
 
-from app.conversations.model import Conversation, Message
+from app.conversations.model import Conversation, Message, MessageRole
 from app.conversations.resource import CONVERSATIONS, MESSAGES
 from app.kit.clock import now
 from app.kit.deadlines import READ_SECONDS, WRITE_SECONDS
@@ -23,37 +23,94 @@ class ConversationRepository(Repository[Conversation]):
     document = Conversation
     resource = CONVERSATIONS
 
-    async def extend(self, scope: Scope, id: ObjectId, count: int, *, turn_id: ObjectId | None = None) -> Row | None:
-        """Allot the next `count` numbers; answers the row after it, or None when it is absent or (with `turn_id`,
-        which claims the conversation) busy with another turn."""
-        claim = {} if turn_id is None else {"active_turn_id": None}
-        condition = scope.where({"_id": id}, CONVERSATIONS.live_filter, claim)
+    async def extend(
+        self,
+        scope: Scope,
+        id: ObjectId,
+        count: int,
+        condition: Mapping[str, Any] = {},
+        *,
+        claim_for: ObjectId | None = None,
+        queue_for: ObjectId | None = None,
+    ) -> Row | None:
+        """Allot the next `count` numbers; answers the row after it, or None when it is absent or does not meet the
+        condition. `claim_for`: the turn that holds the conversation from now on, which no other may do; `queue_for`:
+        the turn that waits behind the one which holds it."""
+        state: dict[str, Any] = {}
+        if claim_for is not None or queue_for is not None:
+            state = {"active_turn_id": None if queue_for is None else {"$ne": None}}
+        condition = scope.where({"_id": id}, CONVERSATIONS.live_filter, state, condition)
         instant = now()
         change: dict[str, Any] = {
             "$inc": {"last_seq": count, "message_count": count, "version": 1},
             "$set": {"last_message_at": instant, "updated_at": instant},
         }
-        if turn_id is not None:
-            change["$set"]["active_turn_id"] = turn_id
+        if claim_for is not None:
+            change["$set"]["active_turn_id"] = claim_for
+        if queue_for is not None:
+            change["$push"] = {"waiting_turn_ids": queue_for}
         with pymongo.timeout(WRITE_SECONDS):
             return await self.collection.find_one_and_update(
                 condition, change, return_document=ReturnDocument.AFTER, session=current_session()
             )
 
-    async def release(self, id: ObjectId, turn_id: ObjectId, tokens: dict[str, int]) -> None:
-        """Let the next turn in, and add what this one used."""
+    async def release(self, id: ObjectId, turn_id: ObjectId, tokens: Mapping[str, int]) -> ObjectId | None:
+        """Add what the turn used, and let go of the conversation, which the turn that has waited longest holds then;
+        answers that one. Runs in the transaction that ends the turn."""
         change = {
             "$set": {"active_turn_id": None, "updated_at": now()},
             "$inc": {"version": 1, **{f"tokens.{name}": number for name, number in tokens.items()}},
         }
         with pymongo.timeout(WRITE_SECONDS):
-            await self.collection.update_one({"_id": id, "active_turn_id": turn_id}, change, session=current_session())
+            row = await self.collection.find_one_and_update(
+                {"_id": id, "active_turn_id": turn_id},
+                change,
+                projection={"waiting_turn_ids": 1},
+                return_document=ReturnDocument.AFTER,
+                session=current_session(),
+            )
+            if row is None or not row.get("waiting_turn_ids"):
+                return None
+            following: ObjectId = row["waiting_turn_ids"][0]
+            await self.collection.update_one(
+                {"_id": id},
+                {"$set": {"active_turn_id": following}, "$pop": {"waiting_turn_ids": -1}},
+                session=current_session(),
+            )
+        return following
 
-    async def active_turn_id(self, scope: Scope, id: ObjectId) -> ObjectId | None:
-        """The turn that holds the conversation; None when it is free."""
+    async def withdraw(self, id: ObjectId, turn_id: ObjectId) -> ObjectId | None:
+        """Let a turn that waits leave; answers the one that holds the conversation in its place, if it held it."""
+        with pymongo.timeout(WRITE_SECONDS):
+            result = await self.collection.update_one(
+                {"_id": id, "waiting_turn_ids": turn_id},
+                {"$pull": {"waiting_turn_ids": turn_id}, "$inc": {"version": 1}},
+                session=current_session(),
+            )
+        return None if result.matched_count else await self.release(id, turn_id, {})
+
+    async def held_by(self, turn_ids: Sequence[ObjectId], ids: Sequence[ObjectId]) -> list[ObjectId]:
+        """Which of the turns hold one of these conversations."""
+        condition = {"_id": {"$in": list(ids)}, "active_turn_id": {"$in": list(turn_ids)}}
         with pymongo.timeout(READ_SECONDS):
-            row = await self.collection.find_one(scope.where({"_id": id}), {"active_turn_id": 1})
-        return None if row is None else row["active_turn_id"]
+            rows = await self.collection.find(condition, {"active_turn_id": 1}).to_list()
+        return [row["active_turn_id"] for row in rows]
+
+    async def name(self, id: ObjectId, title: str) -> bool:
+        """Give a title to a conversation that has none; False when it has one."""
+        with pymongo.timeout(WRITE_SECONDS):
+            result = await self.collection.update_one(
+                {"_id": id, "title": ""}, {"$set": {"title": title, "updated_at": now()}, "$inc": {"version": 1}}
+            )
+        return result.modified_count == 1
+
+    async def active_turn(self, scope: Scope, id: ObjectId) -> tuple[ObjectId, int] | None:
+        """The turn that holds the conversation, and how many wait behind it; None when it is free."""
+        with pymongo.timeout(READ_SECONDS):
+            row = await self.collection.find_one(scope.where({"_id": id}), {"active_turn_id": 1, "waiting_turn_ids": 1})
+        if row is None or row["active_turn_id"] is None:
+            return None
+        return row["active_turn_id"], len(row["waiting_turn_ids"])
 
     async def ids_of_owner(self, owner_id: ObjectId, *, limit: int) -> list[ObjectId]:
         """Ids of an owner's conversations, deleted ones included."""
@@ -93,7 +150,8 @@ class MessageRepository(Repository[Message]):
         return rows
 
     async def history(self, conversation_id: ObjectId, *, before_seq: int) -> AsyncGenerator[Row, None]:
-        """The messages before a number that belong to the exchange, newest first: {seq, role, content}.
+        """The messages before a number that belong to the exchange, newest first: {seq, role, content, tool_calls,
+        tool_call_id}.
 
         Read in batches, because the reader stops where its budget ends: no cursor and no deadline is left open in it.
         """
@@ -109,7 +167,7 @@ class MessageRepository(Repository[Message]):
             "status": {"$nin": ["failed", "superseded", "streaming"]},
             "kind": "message",
         }
-        projection = {"_id": 0, "seq": 1, "role": 1, "content": 1}
+        projection = {"_id": 0, "seq": 1, "role": 1, "content": 1, "tool_calls": 1, "tool_call_id": 1}
         with pymongo.timeout(READ_SECONDS):
             cursor = self.collection.find(condition, projection, sort=[("seq", -1)], limit=HISTORY_BATCH)
             return await cursor.to_list()
@@ -125,6 +183,30 @@ class MessageRepository(Repository[Message]):
                 return_document=ReturnDocument.AFTER,
                 session=current_session(),
             )
+
+    async def find_all(self, ids: Sequence[ObjectId]) -> list[Row]:
+        """The messages with these ids, in any order."""
+        with pymongo.timeout(READ_SECONDS):
+            cursor = self.collection.find({"_id": {"$in": list(ids)}}, MESSAGES.projection, session=current_session())
+            return await cursor.to_list()
+
+    async def last(self, conversation_id: ObjectId, roles: Sequence[MessageRole], *, before_seq: int) -> Row | None:
+        """The newest message before a number that has one of the roles and was not superseded."""
+        condition = {
+            "conversation_id": conversation_id,
+            "seq": {"$lt": before_seq},
+            "status": {"$ne": "superseded"},
+            "role": {"$in": list(roles)},
+        }
+        with pymongo.timeout(READ_SECONDS):
+            return await self.collection.find_one(condition, MESSAGES.projection, sort=[("seq", -1)])
+
+    async def supersede(self, conversation_id: ObjectId, *, from_seq: int) -> None:
+        """Take the messages from a number on out of the exchange; they stay in the transcript as `superseded`."""
+        condition = {"conversation_id": conversation_id, "seq": {"$gte": from_seq}, "status": {"$ne": "superseded"}}
+        change = {"$set": {"status": "superseded", "updated_at": now()}, "$inc": {"version": 1}}
+        with pymongo.timeout(WRITE_SECONDS):
+            await self.collection.update_many(condition, change, session=current_session())
 
     async def hide(self, conversation_id: ObjectId, *, after_seq: int = 0) -> int:
         """Take a conversation's messages after a number out of lists and searches; answers how many were in them."""

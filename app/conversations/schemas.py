@@ -36,6 +36,13 @@ class ConversationCreate(ConversationUpdate):
     owner_id: ID | None = Field(None, description="yourself when left out; admins may name another user")
 
 
+class ParentRead(Output):
+    """Where a fork comes from."""
+
+    conversation_id: ID
+    seq: int
+
+
 class ConversationRead(Output):
     id: ID
     owner_id: ID
@@ -48,14 +55,39 @@ class ConversationRead(Output):
     message_count: int
     last_seq: int
     last_message_at: datetime | None
+    parent: ParentRead | None
     version: int
     created_at: datetime
     updated_at: datetime
 
 
+class ForkCreate(Input):
+    """A new conversation that begins like another one."""
+
+    seq: Annotated[int, Field(ge=0, description="the last message to take along; 0 takes none")]
+    title: Title | None = Field(None, description="the same title when left out")
+
+
+class FunctionCall(Input):
+    name: Annotated[str, StringConstraints(min_length=1, max_length=256)]
+    arguments: Annotated[str, StringConstraints(max_length=1_000_000)]
+
+
+class ToolCallInput(Input):
+    id: Annotated[str, StringConstraints(min_length=1, max_length=256)]
+    type: Literal["function"] = "function"
+    function: FunctionCall
+
+
 class MessageCreate(Input):
     role: MessageRole
     content: str
+    tool_calls: Annotated[list[ToolCallInput], Field(min_length=1, max_length=128)] | None = Field(
+        None, description="of an assistant's message: the functions it wants called"
+    )
+    tool_call_id: Annotated[str, StringConstraints(min_length=1, max_length=256)] | None = Field(
+        None, description="of a tool's message: the call it answers"
+    )
     model: ModelName | None = None
     metadata: Metadata = Field(default_factory=dict)
 
@@ -82,6 +114,18 @@ class UsageRead(Output):
     prompt: int
     completion: int
     total: int
+    estimated: Literal[True] | None = Field(None, description="there when the upstream reported none")
+
+
+class FunctionCallRead(Output):
+    name: str
+    arguments: str
+
+
+class ToolCallRead(Output):
+    id: str
+    type: Literal["function"]
+    function: FunctionCallRead
 
 
 class FeedbackRead(Output):
@@ -102,10 +146,14 @@ class MessageRead(Output):
     role: MessageRole
     content: str
     status: MessageStatus
+    tool_calls: list[ToolCallRead] | None
+    tool_call_id: str | None
+    reasoning: str | None
     turn_id: ID | None
     model: str | None
     provider: str | None
     usage: UsageRead | None
+    cost: float | None
     finish_reason: str | None
     error: FaultRead | None
     feedback: FeedbackRead | None

@@ -142,13 +142,31 @@ class ConversationService:
         return await self.extend(scope, id, [message.model_dump() for message in new])
 
     async def extend(
-        self, scope: Scope, id: ObjectId, new: Sequence[Mapping[str, Any]], *, turn_id: ObjectId | None = None
+        self,
+        scope: Scope,
+        id: ObjectId,
+        new: Sequence[Mapping[str, Any]],
+        condition: Mapping[str, Any] = {},
+        *,
+        turn_id: ObjectId | None = None,
+        waits: bool = False,
     ) -> Appended:
-        """Append stored fields of messages in one transaction; with `turn_id` only if no other turn is running,
-        which then holds the conversation. Raises NotFound when there is no conversation to extend."""
+        """Append stored fields of messages in one transaction. `turn_id`: the turn they belong to, which holds the
+        conversation from now on, or `waits` for the one that does.
+
+        Raises NotFound when there is no such conversation, it does not meet the condition, or another turn (to wait
+        for, none) holds it.
+        """
 
         async def write() -> Appended:
-            conversation = await self.rows.extend(scope, id, len(new), turn_id=turn_id)
+            conversation = await self.rows.extend(
+                scope,
+                id,
+                len(new),
+                condition,
+                claim_for=None if waits else turn_id,
+                queue_for=turn_id if waits else None,
+            )
             if conversation is None:
                 raise NotFound("There is no such conversation.")
             first = conversation["last_seq"] - len(new) + 1

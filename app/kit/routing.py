@@ -1,6 +1,7 @@
 """Routes that read strictly: JSON that can be stored, parameters that are declared."""
 
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Collection, Coroutine, Iterator
+from functools import partial
 from typing import Any
 
 import anyio.to_thread
@@ -23,18 +24,21 @@ IN_LOOP_BYTES = 128 * 1024
 class StrictRequest(Request):
     """A request that refuses JSON which could not be stored or read again."""
 
+    opaque_members: Collection[str] = ()
+
     async def json(self) -> Any:
         if not hasattr(self, "_json"):
             body = await self.body()
-            if len(body) > IN_LOOP_BYTES:
-                self._json = await anyio.to_thread.run_sync(strict_json.loads, body)
-            else:
-                self._json = strict_json.loads(body)
+            parse = partial(strict_json.loads, opaque=self.opaque_members)
+            self._json = await anyio.to_thread.run_sync(parse, body) if len(body) > IN_LOOP_BYTES else parse(body)
         return self._json
 
 
 class StrictRoute(APIRoute):
     """A route that refuses query parameters it does not declare."""
+
+    opaque_members: Collection[str] = ()
+    """Members of the body that are stored as text, so that any keys are allowed in them."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
@@ -47,7 +51,9 @@ class StrictRoute(APIRoute):
                 raise Invalid("; ".join(f"{each.field}: {each.message}" for each in fields), fields=fields)
             if self.body_field is not None and _has_body(request):
                 _check_content_type(request)
-            return await handle(StrictRequest(request.scope, request.receive))
+            strict_request = StrictRequest(request.scope, request.receive)
+            strict_request.opaque_members = self.opaque_members
+            return await handle(strict_request)
 
         return strict
 
@@ -62,9 +68,15 @@ def _query_names(dependant: Dependant) -> Iterator[str]:
         yield from _query_names(each)
 
 
-def router(prefix: str, tag: str, **options: Any) -> APIRouter:
+class RouteWithTools(StrictRoute):
+    """A route whose body may hold `tools`: their JSON Schemas have keys such as `$ref`."""
+
+    opaque_members = frozenset({"tools"})
+
+
+def router(prefix: str, tag: str, *, route_class: type[StrictRoute] = StrictRoute, **options: Any) -> APIRouter:
     """A router of our REST face."""
-    return APIRouter(prefix=prefix, tags=[tag], route_class=StrictRoute, **options)
+    return APIRouter(prefix=prefix, tags=[tag], route_class=route_class, **options)
 
 
 def merge_patch_body(schema: type[BaseModel]) -> dict[str, Any]:

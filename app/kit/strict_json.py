@@ -8,6 +8,7 @@ more than 1000 members. The time it takes grows with the length of the body and 
 import json
 import math
 import re
+from collections.abc import Callable, Collection
 from typing import Any
 
 MAX_DEPTH = 64
@@ -27,12 +28,17 @@ class InvalidJSON(json.JSONDecodeError):
         super().__init__(message, "", position)
 
 
-def loads(body: bytes) -> Any:
-    """Parse `body`; raises InvalidJSON."""
+def loads(body: bytes, *, opaque: Collection[str] = ()) -> Any:
+    """Parse `body`; raises InvalidJSON.
+
+    `opaque`: members of the outermost object in which any key is allowed (a JSON Schema has `$ref`), because they are
+    stored as text.
+    """
     if (body.count(b"{") + body.count(b"[")) > MAX_DEPTH:
         _check_depth(body)
+    decoder = _lenient_decoder if opaque else _decoder
     try:
-        value = _decoder.decode(body.decode("utf-8"))
+        value = decoder.decode(body.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise InvalidJSON("the body is not UTF-8", error.start) from error
     except InvalidJSON:
@@ -41,6 +47,8 @@ def loads(body: bytes) -> Any:
         raise InvalidJSON(f"{error.msg} at line {error.lineno}, column {error.colno}", error.pos) from error
     if _SURROGATE_ESCAPE.search(body):
         _check_surrogates(value)
+    if opaque:
+        _check_all_keys({k: v for k, v in value.items() if k not in opaque} if isinstance(value, dict) else value)
     return value
 
 
@@ -68,17 +76,34 @@ def _check_surrogates(value: Any) -> None:
         raise InvalidJSON("a string holds half of a surrogate pair, which is not a character") from error
 
 
+def _check_all_keys(value: Any) -> None:
+    if isinstance(value, dict):
+        _check_keys(value)
+    if isinstance(value, dict | list):
+        for each in value.values() if isinstance(value, dict) else value:
+            _check_all_keys(each)
+
+
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = _any_object(pairs)
+    _check_keys(result)
+    return result
+
+
+def _any_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(pairs) > MAX_MEMBERS:
         raise InvalidJSON(f"an object has more than {MAX_MEMBERS} members")
     result = dict(pairs)
     if len(result) != len(pairs):
         raise InvalidJSON("an object has the same key twice")
+    return result
+
+
+def _check_keys(result: dict[str, Any]) -> None:
     for key in result:
         if not key or key[0] == "$" or "." in key or "\0" in key:
             shown = repr(key[:SHOWN_CHARACTERS])
             raise InvalidJSON(f"the key {shown} is not allowed: it is empty, begins with '$' or holds '.' or NUL")
-    return result
 
 
 def _integer(digits: str) -> int:
@@ -98,6 +123,11 @@ def _constant(name: str) -> float:
     raise InvalidJSON(f"{name} is not JSON")
 
 
-_decoder = json.JSONDecoder(
-    object_pairs_hook=_object, parse_int=_integer, parse_float=_number, parse_constant=_constant
-)
+def _make_decoder(objects: Callable[[list[tuple[str, Any]]], dict[str, Any]]) -> json.JSONDecoder:
+    return json.JSONDecoder(
+        object_pairs_hook=objects, parse_int=_integer, parse_float=_number, parse_constant=_constant
+    )
+
+
+_decoder = _make_decoder(_object)
+_lenient_decoder = _make_decoder(_any_object)

@@ -12,6 +12,13 @@ def well_formed(text: str) -> str:
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
+def shorten(text: str, limit: int) -> str:
+    """On one line, without control characters or lone surrogates, at most `limit` characters."""
+    printable = "".join(char if char.isprintable() else " " for char in well_formed(text[: limit * 8]))
+    line = " ".join(printable.split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
 class AnswerText:
     """The text of one answer, taken piece by piece; what comes out, joined, is at most `max_bytes` of UTF-8.
 

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from app.config import MEBIBYTE
+from app.llm.failures import not_a_completion
 from app.llm.provider import ProviderError
 from app.llm.sse import EventParser, EventTooLargeError
-from app.llm.wire import Piece, not_a_completion, read_piece
+from app.llm.wire import Piece, read_piece
 
 MAX_JSON_BYTES = 2 * MEBIBYTE
 
@@ -99,7 +100,7 @@ class JSONReader:
 
     def end(self) -> Iterator[Piece]:
         piece = read_piece(self._body.decode("utf-8", "replace"), self._provider, secret=self._secret)
-        if not piece.text and piece.reason is None:
+        if not piece.is_token and piece.reason is None:
             raise not_a_completion(self._provider)
         yield piece
 

@@ -20,7 +20,12 @@ class Echo:
 
     name = "echo"
 
-    async def stream(self, request: CompletionRequest) -> AsyncGenerator[Chunk, None]:
+    async def stream(
+        self,
+        request: CompletionRequest,
+        *,
+        total: float | None = None,  # noqa: ARG002 it never waits
+    ) -> AsyncGenerator[Chunk, None]:
         answer = next((each.content for each in reversed(request.messages) if each.role == "user"), "")
         for piece in _pieces(answer):
             yield TextDelta(piece)

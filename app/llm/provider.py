@@ -6,7 +6,7 @@ comes, last. Whatever goes wrong upstream is a `ProviderError`; closing or cance
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 Role = Literal["system", "user", "assistant", "tool"]
 
@@ -18,6 +18,7 @@ ErrorCode = Literal[
     "upstream_failed",
     "upstream_invalid",
     "upstream_cut",
+    "upstream_unavailable",
 ]
 
 # Whether the same request may succeed when it is sent once more.
@@ -29,35 +30,62 @@ _RETRYABLE: Mapping[ErrorCode, bool] = {
     "upstream_failed": True,
     "upstream_invalid": False,
     "upstream_cut": True,
+    "upstream_unavailable": True,
 }
 
 
 @dataclass(frozen=True)
+class ToolCall:
+    """A function the model wants called; `arguments` is JSON text as the model wrote it, which may not be JSON."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True)
 class ChatMessage:
-    """One message of the history; a message without text has empty content."""
+    """One message of the history; a message without text has empty content.
+
+    `tool_calls` are an assistant's; `tool_call_id` says which of them a tool's message answers.
+    """
 
     role: Role
     content: str
+    tool_calls: Sequence[ToolCall] = ()
+    tool_call_id: str | None = None
 
 
 @dataclass(frozen=True)
 class CompletionRequest:
-    """What is asked of a model; None leaves a parameter to the upstream's own default."""
+    """What is asked of a model; None leaves a parameter to the upstream's own default.
+
+    `model` is the full name (`provider:model`, or `echo`) for `LanguageModels`, and the upstream's own name for a
+    `Provider`. `tools` and `tool_choice` are passed on as given, in OpenAI's shape.
+    """
 
     model: str
     messages: Sequence[ChatMessage]
     temperature: float | None = None
     top_p: float | None = None
     max_tokens: int | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    seed: int | None = None
+    stop: Sequence[str] | None = None
+    reasoning_effort: str | None = None
+    tools: Sequence[Mapping[str, Any]] | None = None
+    tool_choice: str | Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
 class Usage:
-    """Token counts as the upstream reported them."""
+    """Token counts as the upstream reported them, or `estimated` here because it reported none."""
 
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
+    estimated: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,17 +96,39 @@ class TextDelta:
 
 
 @dataclass(frozen=True)
+class Attempt:
+    """One failed attempt before the first token: at which model (full name), and what went wrong."""
+
+    model: str
+    provider: str
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Served:
+    """Which model answers (full name), and what was tried before; comes once and first, from `LanguageModels` only."""
+
+    model: str
+    provider: str
+    attempts: Sequence[Attempt] = ()
+
+
+@dataclass(frozen=True)
 class Finish:
     """The end of the answer: `stop`, `length`, `content_filter`, `tool_calls` or the upstream's own word.
 
-    `usage` is None when the upstream reported none.
+    `usage` is None when the upstream reported none; `LanguageModels` never leaves it so. `reasoning` is what the model
+    showed of its thinking, which is no part of the answer's text.
     """
 
     reason: str
     usage: Usage | None = None
+    tool_calls: Sequence[ToolCall] = ()
+    reasoning: str = ""
 
 
-Chunk = TextDelta | Finish
+Chunk = Served | TextDelta | Finish
 
 
 class ProviderError(Exception):
@@ -86,11 +136,18 @@ class ProviderError(Exception):
 
     `message` is one sentence that may be shown to a client and stored. `status` is the upstream's HTTP status (or the
     one it put into an error inside the stream); `retry_after` is in seconds; `retryable` says whether the same request
-    may succeed later. Text that was streamed before the error is a true beginning of the answer.
+    may succeed later. `attempts` are all that failed before the first token; `has_begun` says that this one failed
+    behind it. Text that was streamed before the error is a true beginning of the answer.
     """
 
     def __init__(
-        self, code: ErrorCode, message: str, *, status: int | None = None, retry_after: float | None = None
+        self,
+        code: ErrorCode,
+        message: str,
+        *,
+        status: int | None = None,
+        retry_after: float | None = None,
+        attempts: Sequence[Attempt] = (),
     ) -> None:
         super().__init__(message)
         self.code = code
@@ -98,6 +155,8 @@ class ProviderError(Exception):
         self.status = status
         self.retry_after = retry_after
         self.retryable = _RETRYABLE[code]
+        self.attempts = attempts
+        self.has_begun = False
 
 
 class Provider(Protocol):
@@ -105,8 +164,8 @@ class Provider(Protocol):
 
     name: str
 
-    def stream(self, request: CompletionRequest) -> AsyncGenerator[Chunk, None]:
-        """The answer, piece by piece; raises `ProviderError`.
+    def stream(self, request: CompletionRequest, *, total: float | None = None) -> AsyncGenerator[Chunk, None]:
+        """The answer, piece by piece, without `Served`; raises `ProviderError`. `total`: seconds it may take in all.
 
         Close it (`contextlib.aclosing`) when it is left early: that frees the upstream connection at once.
         """

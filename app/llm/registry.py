@@ -1,6 +1,6 @@
 """Finds the provider of a model by the model's name."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 
 from app.config import MEBIBYTE, ProviderSettings
@@ -8,8 +8,6 @@ from app.kit.errors import Invalid
 from app.llm.echo import Echo
 from app.llm.openai_compatible import OpenAICompatible
 from app.llm.provider import Provider
-
-_KINDS: Mapping[str, Callable[..., Provider]] = {"openai_compatible": OpenAICompatible}
 
 
 class Providers:
@@ -19,7 +17,7 @@ class Providers:
         """`max_answer_bytes`: where an answer is ended with `length`; give it `Settings.max_message_bytes`."""
         self._echo = Echo()
         self._upstreams = {
-            name: _KINDS[each.kind](name, each, max_answer_bytes=max_answer_bytes) for name, each in upstreams.items()
+            name: OpenAICompatible(name, each, max_answer_bytes=max_answer_bytes) for name, each in upstreams.items()
         }
 
     def resolve(self, model: str) -> tuple[Provider, str]:

@@ -35,6 +35,9 @@ class EventParser:
         """The payloads that `chunk` completes; raises `EventTooLargeError`. Exhaust it before the next call."""
         if not chunk:
             return
+        if payloads := self._plain_events(chunk):
+            yield from payloads
+            return
         rest = chunk[1:] if self._ended_with_cr and chunk.startswith(b"\n") else chunk
         self._ended_with_cr = chunk.endswith(b"\r")
         *ended, begun = _LINE_END.split(rest)
@@ -46,6 +49,23 @@ class EventParser:
         """The payload of the event that was not yet closed when the stream ended, if there is one."""
         yield from self._end_line(b"")
         yield from self._end_line(b"")
+
+    def _plain_events(self, chunk: bytes) -> list[str] | None:
+        """The payloads of a packet that is nothing but whole `data: ...` events, as most packets are; else None."""
+        if (
+            self._line
+            or self._data
+            or self._ended_with_cr
+            or b"\r" in chunk
+            or not chunk.endswith(b"\n\n")
+            or len(chunk) > MAX_EVENT_BYTES
+        ):
+            return None
+        events = chunk[:-2].split(b"\n\n")
+        if not all(event.startswith(b"data: ") and b"\n" not in event for event in events):
+            return None
+        self._is_first_line = False
+        return [event[6:].decode("utf-8", "replace") for event in events]
 
     def _hold(self, part: bytes) -> None:
         if self._held + len(self._line) + len(part) > MAX_EVENT_BYTES:

@@ -1,19 +1,21 @@
-"""What a provider says in one turn, and what that makes of the turn."""
+"""What a model says in one turn, and what that makes of the turn."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from pymongo.errors import PyMongoError
 
 from app.kit.clock import now
+from app.kit.errors import VerbatimError
 from app.kit.logs import logger
-from app.llm.provider import CompletionRequest, Finish, Provider, ProviderError, TextDelta, Usage
+from app.llm.provider import Attempt, CompletionRequest, Finish, ProviderError, Served, TextDelta, ToolCall, Usage
+from app.llm.service import LanguageModels
 from app.turns.finisher import Outcome
-from app.turns.log import TurnLog
+from app.turns.writer import OwnLog
 
 RequestMaker = Callable[[], Awaitable[CompletionRequest]]
 
@@ -25,54 +27,98 @@ SERVER_DIED = {"code": "server_died", "message": "The server that ran this turn 
 
 @dataclass
 class Answer:
-    """What a provider has said so far."""
+    """What a model has said so far. `is_cancelled`: somebody wants to hear no more of it."""
 
-    parts: list[str] = field(default_factory=list)
+    models: LanguageModels
+    model: str
+    is_cancelled: bool = False
     first_token_at: datetime | None = None
-    finish: Finish = field(default_factory=lambda: Finish("stop"))
+    finish: Finish | None = None
+    served: Served | None = None
 
-    async def listen(self, provider: Provider, request: RequestMaker, log: TurnLog) -> None:
-        """Take everything the provider says, and hand its text to the log; raises ProviderError."""
-        async with aclosing(provider.stream(await request())) as chunks:
+    async def listen(self, request: RequestMaker, log: OwnLog, *, on_behalf_of: str) -> None:
+        """Take everything the model says, and hand its text to the log; raises ProviderError."""
+        asked = await request()
+        async with aclosing(self.models.stream(asked, on_behalf_of=on_behalf_of)) as chunks:
             async for chunk in chunks:
                 if isinstance(chunk, TextDelta):
                     self.first_token_at = self.first_token_at or now()
-                    self.parts.append(chunk.text)
                     log.write(chunk.text)
+                elif isinstance(chunk, Served):
+                    self.served = chunk
                 else:
                     self.finish = chunk
 
-    def outcome(self, listening: "asyncio.Task[None]", flushing: "asyncio.Task[None]", log: TurnLog) -> Outcome:
-        """What becomes of the turn, both tasks being over."""
-        if error := flushing.exception():
-            logger.error("turn_not_logged", error=type(error).__name__)
-            # Nobody has seen more than this, and nobody may find more or less stored.
-            return self._without_end("failed", log.text, DATABASE_UNAVAILABLE)
-        text = "".join(self.parts)
+    def outcome(self, listening: "asyncio.Task[None]", log: OwnLog) -> Outcome:
+        """What becomes of the turn, the listening being over and no write being under way."""
+        if log.broken.done():
+            logger.error("turn_not_logged", error=type(log.broken.result()).__name__)
+            log.drop_pending()  # nobody has seen it, and nobody may find more stored than was seen
+            return self._without_end("failed", log, DATABASE_UNAVAILABLE)
         if listening.cancelled():
-            return self._without_end("interrupted", text, SERVER_STOPPED)
+            if self.is_cancelled:
+                return self._without_end("cancelled", log, None)
+            return self._without_end("interrupted", log, SERVER_STOPPED)
         if error := listening.exception():
-            return self._without_end("failed", text, _fault(error))
+            attempts = error.attempts if isinstance(error, ProviderError) else ()
+            return self._without_end("failed", log, _fault(error), attempts)
+        assert self.finish is not None  # noqa: S101 what a provider promises
+        return self._complete(self.finish, log)
+
+    def _complete(self, finish: Finish, log: OwnLog) -> Outcome:
+        served = self.served or Served(self.model, "")
         return Outcome(
             "completed",
-            text,
-            finish_reason=self.finish.reason,
-            usage=_usage(self.finish.usage),
+            log.text + log.pending,
+            usage=_usage(finish.usage),
             first_token_at=self.first_token_at,
+            attempts=_attempts(served.attempts),
+            answer={
+                "finish_reason": finish.reason,
+                "model": served.model,
+                "provider": served.provider,
+                "cost": None if finish.usage is None else self.models.cost(served.model, finish.usage),
+                "tool_calls": [_tool_call(each) for each in finish.tool_calls] or None,
+                "reasoning": finish.reasoning or None,
+            },
         )
 
-    def _without_end(self, state: Literal["failed", "interrupted"], text: str, fault: dict[str, str]) -> Outcome:
-        return Outcome(state, text, error=fault, first_token_at=self.first_token_at)
+    def _without_end(
+        self,
+        state: Literal["failed", "cancelled", "interrupted"],
+        log: OwnLog,
+        fault: dict[str, str] | None,
+        attempts: Sequence[Attempt] = (),
+    ) -> Outcome:
+        return Outcome(
+            state,
+            log.text + log.pending,
+            error=fault,
+            first_token_at=self.first_token_at,
+            attempts=_attempts(attempts or (self.served.attempts if self.served else ())),
+            answer={"model": self.served.model, "provider": self.served.provider} if self.served else {},
+        )
 
 
 def _fault(error: BaseException) -> dict[str, str]:
     if isinstance(error, ProviderError):
         return {"code": error.code, "message": error.message}
+    if isinstance(error, VerbatimError):
+        return {"code": error.code, "message": error.detail}
     logger.error("turn_failed", exc_info=error)
     return DATABASE_UNAVAILABLE if isinstance(error, PyMongoError) else INTERNAL_ERROR
 
 
-def _usage(usage: Usage | None) -> dict[str, int] | None:
+def _usage(usage: Usage | None) -> dict[str, Any] | None:
     if usage is None:
         return None
-    return {"prompt": usage.prompt_tokens, "completion": usage.completion_tokens, "total": usage.total_tokens}
+    counts = {"prompt": usage.prompt_tokens, "completion": usage.completion_tokens, "total": usage.total_tokens}
+    return {**counts, "estimated": True} if usage.estimated else counts
+
+
+def _attempts(attempts: Sequence[Attempt]) -> list[dict[str, str]]:
+    return [asdict(each) for each in attempts]
+
+
+def _tool_call(call: ToolCall) -> dict[str, Any]:
+    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}

@@ -1,6 +1,7 @@
-"""The end of a turn: one transaction over the answer, the turn and the conversation."""
+"""The end of a turn: one transaction over the answer, the turn, its log and the conversation."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -10,6 +11,7 @@ from app.conversations.service import ConversationService
 from app.kit.clock import now
 from app.kit.repository import EVERYTHING, Row
 from app.kit.transactions import Transactions
+from app.turns.events import Event, EventRepository
 from app.turns.model import TurnState
 from app.turns.repository import TurnRepository
 from app.turns.wire import render_turn
@@ -17,59 +19,94 @@ from app.turns.wire import render_turn
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a turn ended, with all the text that was said."""
+    """How a turn ended, with all the text that was said. `answer`: further fields of the message, as stored."""
 
     state: TurnState
     text: str
-    finish_reason: str | None = None
-    usage: dict[str, int] | None = None
+    usage: dict[str, Any] | None = None
     error: dict[str, str] | None = None
     first_token_at: datetime | None = None
+    attempts: Sequence[dict[str, str]] = ()
+    answer: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The rows of a turn and its answer as they were stored at the end, and the turn whose turn it is now."""
+
+    turn: Row
+    answer: Row | None
+    next_turn_id: ObjectId | None
 
 
 class TurnFinisher:
-    def __init__(self, rows: TurnRepository, conversations: ConversationService, transactions: Transactions) -> None:
+    def __init__(
+        self,
+        rows: TurnRepository,
+        events: EventRepository,
+        conversations: ConversationService,
+        transactions: Transactions,
+    ) -> None:
         self._rows = rows
+        self._events = events
         self._conversations = conversations
         self._transactions = transactions
 
-    async def finish(self, turn: Row, outcome: Outcome, *, worker: str | None) -> bool:
+    async def finish(
+        self, turn: Row, outcome: Outcome, *, worker: str | None, last: int, said: Sequence[Event] = ()
+    ) -> Ended | None:
         """Store the outcome and let the next turn in.
 
-        `worker` must still own the turn; without one the turn's lease must be over. Otherwise nothing is written and
-        the answer is False: somebody else has ended the turn.
+        `worker`: who runs the turn; without one it must be waiting. `last`: the number of the last stored event, and
+        `said`: the deltas that come with the end. When the turn is not that worker's any more nothing is written and
+        the answer is None; when the log has grown otherwise, LogTaken is raised.
         """
         async with self._conversations.alone(turn["conversation_id"]):
-            return await self._transactions.run(lambda: self._write(turn, outcome, worker))
+            return await self._transactions.run(lambda: self._write(turn, outcome, worker, last, said))
 
     async def wire(self, turn_id: ObjectId) -> dict[str, Any]:
         """The turn with its messages, as it is stored; raises NotFound when it was purged."""
         row = await self._rows.get(EVERYTHING, turn_id)
-        messages = [
-            await self._conversations.messages.find(EVERYTHING, {"_id": row[name]})
-            for name in ("user_message_id", "assistant_message_id")
-        ]
-        return render_turn(row, [message for message in messages if message is not None])
+        ids = [id for name in ("user_message_id", "assistant_message_id") if (id := row[name]) is not None]
+        messages = await self._conversations.messages.find_all(ids)
+        return render_turn(row, *messages)
 
-    async def _write(self, turn: Row, outcome: Outcome, worker: str | None) -> bool:
-        stored = {
+    async def _write(
+        self, turn: Row, outcome: Outcome, worker: str | None, last: int, said: Sequence[Event]
+    ) -> Ended | None:
+        id, by = turn["_id"], worker or ""
+        end = last + len(said) + 1
+        values = {
             "state": outcome.state,
             "usage": outcome.usage,
             "error": outcome.error,
             "first_token_at": outcome.first_token_at,
+            "last_event": end,
+            **({"attempts": list(outcome.attempts)} if outcome.attempts else {}),
         }
-        if await self._rows.finish(turn["_id"], stored, worker=worker) is None:
-            return False
-        await self._conversations.messages.finish(
+        row = await self._rows.finish(id, values, worker=worker)
+        if row is None:
+            return None
+        texts = [self._events.row(id, event.number, by, text=event.data["text"]) for event in said]
+        await self._events.append([*texts, self._events.row(id, end, by, end=outcome.state)])
+        answer = await self._conversations.messages.finish(
             turn["assistant_message_id"],
             {
                 "content": outcome.text,
                 "status": "complete" if outcome.state == "completed" else outcome.state,
-                "finish_reason": outcome.finish_reason,
                 "usage": outcome.usage,
                 "error": outcome.error,
                 "latency_ms": int((now() - turn["created_at"]).total_seconds() * 1000),
+                **outcome.answer,
             },
         )
-        await self._conversations.rows.release(turn["conversation_id"], turn["_id"], outcome.usage or {})
-        return True
+        conversations, conversation_id = self._conversations.rows, turn["conversation_id"]
+        if worker is None:
+            following = await conversations.withdraw(conversation_id, id)
+        else:
+            following = await conversations.release(conversation_id, id, _tokens(outcome.usage))
+        return Ended(row, answer, following)
+
+
+def _tokens(usage: dict[str, Any] | None) -> dict[str, int]:
+    return {name: usage[name] for name in ("prompt", "completion", "total")} if usage else {}

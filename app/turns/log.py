@@ -1,105 +1,108 @@
-"""The event stream of one running turn: what is appended is stored first, then shown to everyone who follows."""
+"""The events of one turn as this process knows them: whoever follows reads them here, each at its own pace."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, cast
 
-EventName = Literal["turn.started", "delta", "turn.completed", "turn.failed", "turn.cancelled", "turn.interrupted"]
+from app.turns.events import Event
 
-END_EVENTS: Mapping[str, EventName] = {
-    "completed": "turn.completed",
-    "failed": "turn.failed",
-    "cancelled": "turn.cancelled",
-    "interrupted": "turn.interrupted",
-}
-"""The last event of a turn, by the state it ended in."""
-
-FLUSH_SECONDS = 0.025
-"""Pieces that come within this time of the last write share the next delta; the first one is written at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One event; numbers begin at 1 and have no gaps."""
-
-    number: int
-    name: EventName
-    data: Any
+BATCH = 256
+"""Events that a follower is handed at once."""
 
 
 class TurnLog:
-    """Written by one task, followed by many.
+    """Every event from the first one on, in order and without gaps; only what is stored is ever published."""
 
-    `store(number, text)` makes a delta durable. Nothing that it has not stored is ever published.
-    """
+    def __init__(self, started: Any) -> None:
+        self._events = [Event(1, "turn.started", started)]
+        self._followers: set[asyncio.Event] = set()
+        self.is_over = False
 
-    def __init__(self, store: Callable[[int, str], Awaitable[None]], started: Any) -> None:
-        self._store = store
-        self._events: list[Event] = [Event(1, "turn.started", started)]
-        self._published = asyncio.Condition()
-        self._pending: list[str] = []
-        self._has_news = asyncio.Event()
-        self._is_closed = asyncio.Event()
-        self._is_over = False
+    @property
+    def last(self) -> int:
+        """The number of the newest event."""
+        return len(self._events)
+
+    @property
+    def started(self) -> dict[str, Any]:
+        """The turn as it was when it began."""
+        return cast("dict[str, Any]", self._events[0].data)
 
     @property
     def text(self) -> str:
         """What was published of the answer so far."""
-        return "".join(event.data["text"] for event in self._events if event.name == "delta")
+        return "".join([event.data["text"] for event in self._events if event.name == "delta"])
 
-    def write(self, text: str) -> None:
-        """Hand over the next piece of the answer; pieces that share a flush become one delta."""
-        self._pending.append(text)
-        self._has_news.set()
+    def publish(self, *events: Event) -> None:
+        """Show the next events to everyone who follows; nothing comes after an event that is no delta."""
+        for event in events:
+            if self.is_over or event.number != self.last + 1:
+                raise ValueError(f"event {event.number} does not follow {self.last}")
+            self._events.append(event)
+            self.is_over = event.name != "delta"
+        for follower in self._followers:
+            follower.set()
 
-    def close(self) -> None:
-        """There are no more pieces: let `flush_until_closed` store the rest and return."""
-        self._is_closed.set()
-        self._has_news.set()
+    def read(self, after: int) -> Sequence[Event]:
+        """The events behind a number, up to a batch of them."""
+        return self._events[after : after + BATCH]
 
-    async def flush_until_closed(self) -> None:
-        """Store and publish pieces as they come; raises what `store` raises."""
-        while self._pending or not self._is_closed.is_set():
-            await self._has_news.wait()
-            self._has_news.clear()
-            await self._flush()
+    def follow(self, after: int = 0) -> "LogFollower":
+        """The events behind a number: those that are there, then those to come."""
+        return LogFollower(self, self._followers, after)
+
+    async def ended(self) -> Any:
+        """The turn when it is over."""
+        follower = self.follow(self.last)
+        try:
+            while not self.is_over:
+                await follower.next(None)
+        finally:
+            await follower.aclose()
+        return self._events[-1].data
+
+
+class LogFollower:
+    """One reader of a log. It holds no more than a number, so it costs the turn nothing to be slow."""
+
+    def __init__(self, log: TurnLog, followers: set[asyncio.Event], after: int) -> None:
+        self._log = log
+        self._followers = followers
+        self._seen = after
+        self._has_end = False
+        self._news = asyncio.Event()
+        followers.add(self._news)
+
+    async def next(self, seconds: float | None) -> Sequence[Event] | None:
+        """The next events, waited for at most so long: nothing when there were none, None behind the last one."""
+        if self._has_end:
+            return None
+        if self._log.is_over:
+            self._seen = min(self._seen, self._log.last - 1)  # the end is told to everybody, also to who knows it
+        elif self._seen >= self._log.last:
+            self._news.clear()
             with suppress(TimeoutError):
-                async with asyncio.timeout(FLUSH_SECONDS):
-                    await self._is_closed.wait()
+                async with asyncio.timeout(seconds):
+                    await self._news.wait()
+        events = self._log.read(self._seen)
+        self._seen += len(events)
+        self._has_end = self._log.is_over and self._seen == self._log.last
+        return events
 
-    async def _flush(self) -> None:
-        text = "".join(self._pending)
-        self._pending.clear()
-        if not text:
-            return
-        number = len(self._events) + 1
-        await self._store(number, text)
-        async with self._published:
-            self._events.append(Event(number, "delta", {"text": text}))
-            self._published.notify_all()
+    def wake(self) -> None:
+        """End the present wait."""
+        self._news.set()
 
-    async def end(self, name: EventName, data: Any) -> None:
-        """Publish the last event."""
-        async with self._published:
-            self._events.append(Event(len(self._events) + 1, name, data))
-            self._is_over = True
-            self._published.notify_all()
+    async def aclose(self) -> None:
+        self._followers.discard(self._news)
 
-    async def follow(self) -> AsyncGenerator[Event, None]:
-        """Every event from the first to the last, as it comes."""
-        seen = 0
-        while not (self._is_over and seen == len(self._events)):
-            async with self._published:
-                await self._published.wait_for(lambda: len(self._events) > seen)  # noqa: B023 called at once
-                fresh = self._events[seen:]
-            seen += len(fresh)
-            for event in fresh:
+
+async def events_of(follower: LogFollower) -> AsyncGenerator[Event, None]:
+    """A follower's events one by one, to the last."""
+    try:
+        while (events := await follower.next(None)) is not None:
+            for event in events:
                 yield event
-
-
-def told_again(turn: Any, name: EventName, texts: Sequence[str]) -> list[Event]:
-    """The whole stream of a turn that is over; `texts` are its deltas."""
-    deltas = [Event(2 + index, "delta", {"text": text}) for index, text in enumerate(texts)]
-    return [Event(1, "turn.started", turn), *deltas, Event(len(texts) + 2, name, turn)]
+    finally:
+        await follower.aclose()

@@ -1,4 +1,4 @@
-"""Turns as they are stored, and the log of what was said in them."""
+"""Turns as they are stored, the log of what was said in them, and the processes that run them."""
 
 from datetime import datetime
 from typing import ClassVar, Literal
@@ -12,36 +12,58 @@ from app.kit.documents import StoredDocument
 
 TurnState = Literal["queued", "running", "completed", "failed", "cancelled", "interrupted"]
 TERMINAL_STATES: tuple[TurnState, ...] = ("completed", "failed", "cancelled", "interrupted")
-
-
-class Lease(BaseModel):
-    """Which process runs the turn, and until when it may be believed to live (the database's clock)."""
-
-    worker: str
-    expires_at: datetime
+RETRYABLE_STATES: tuple[TurnState, ...] = ("failed", "cancelled", "interrupted")
 
 
 class Sampling(BaseModel):
+    """How the model is to answer; None leaves it to the model's server."""
+
     temperature: float | None = None
     top_p: float | None = None
     max_tokens: int | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    seed: int | None = None
+    stop: list[str] | None = None
+    reasoning_effort: str | None = None
+
+
+class Attempt(BaseModel):
+    """A call of a model that failed before its first word, so that it was made again or another model was asked."""
+
+    model: str
+    provider: str
+    code: str
+    message: str
 
 
 class Turn(StoredDocument):
+    """`user_message_id` is null where tools were answered. `tools` and `tool_choice` are JSON text, whose keys MongoDB
+    does not have to bear. `last_event` is the number of the last event once the turn is over."""
+
     conversation_id: PydanticObjectId
     owner_id: PydanticObjectId
-    user_message_id: PydanticObjectId
+    user_message_id: PydanticObjectId | None = None
     assistant_message_id: PydanticObjectId
+    answer_seq: int
     idempotency_key: str | None = None
     fingerprint: str | None = None
     state: TurnState = "running"
+    worker: str | None = None
     model: str
     sampling: Sampling = Field(default_factory=Sampling)
-    lease: Lease | None = None
+    tools: str | None = None
+    tool_choice: str | None = None
+    wants_suggestions: bool = False
+    suggestions: list[str] | None = None
+    attempts: list[Attempt] = Field(default_factory=list)
     usage: TokenUsage | None = None
     error: Fault | None = None
+    cancel_requested_at: datetime | None = None
+    started_at: datetime | None = None
     first_token_at: datetime | None = None
     finished_at: datetime | None = None
+    last_event: int | None = None
 
     class Settings:
         name = "turns"
@@ -54,25 +76,47 @@ class Turn(StoredDocument):
                 # Not $type: the planner does not see that a string is one, and would read the conversation's turns.
                 partialFilterExpression={"idempotency_key": {"$gt": ""}},
             ),
+            IndexModel("worker", name="running_v2", partialFilterExpression={"state": "running"}),
             IndexModel(
-                [("state", ASCENDING), ("lease.expires_at", ASCENDING)],
-                name="running_v1",
-                partialFilterExpression={"state": "running"},
+                [("state", ASCENDING), ("created_at", ASCENDING)],
+                name="queued_v1",
+                partialFilterExpression={"state": "queued"},
             ),
         ]
 
 
-class TurnEvents(Document):
-    """One delta of an answer; `seq` is its number in the turn's stream, where 1 is the start."""
+class EventId(BaseModel):
+    """`seq` is the event's number in its turn, where 1 is the start, which is not stored."""
 
     turn_id: PydanticObjectId
     seq: int
-    text: str
+
+
+class TurnEvents(Document):
+    """One event of a turn: a piece of the answer (`text`), or the end with the state the turn ended in (`end`).
+
+    The numbers of a turn are taken once and in order, which makes the log a fence too: a process that was believed dead
+    finds the next number taken by the end that another one has written.
+    """
+
+    id: EventId = Field(alias="_id")  # type: ignore[assignment]
+    text: str | None = None
+    end: TurnState | None = None
+    worker: str
     expires_at: datetime
 
     class Settings:
         name = "turn_events"
-        indexes: ClassVar = [
-            IndexModel([("turn_id", ASCENDING), ("seq", ASCENDING)], name="seq_v1", unique=True),
-            IndexModel("expires_at", name="expiry_v1", expireAfterSeconds=0),
-        ]
+        indexes: ClassVar = [IndexModel("expires_at", name="expiry_v1", expireAfterSeconds=0)]
+
+
+class Worker(Document):
+    """A process that runs turns, believed to live until `expires_at` (the database's clock)."""
+
+    id: str = Field(alias="_id")  # type: ignore[assignment]
+    expires_at: datetime
+    is_dead: bool = False
+
+    class Settings:
+        name = "workers"
+        indexes: ClassVar = [IndexModel("expires_at", name="expiry_v1", expireAfterSeconds=24 * 3600)]

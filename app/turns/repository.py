@@ -1,6 +1,6 @@
-"""Queries of turns and of their event log. Leases are compared with the database's clock, never with ours."""
+"""Queries of turns."""
 
-from datetime import timedelta
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pymongo
@@ -9,97 +9,93 @@ from pymongo import ReturnDocument
 
 from app.kit.clock import now
 from app.kit.deadlines import READ_SECONDS, WRITE_SECONDS
-from app.kit.paging import Cursors
-from app.kit.repository import Repository, Row
+from app.kit.repository import Repository, Row, Scope
 from app.kit.transactions import current_session
-from app.turns.model import Turn, TurnEvents
-from app.turns.resource import TURNS
+from app.turns.model import Turn
+from app.turns.resource import STORED_TURN, TURNS
 
-EVENTS_KEPT = timedelta(hours=24)
-_OVER = {"$expr": {"$lt": ["$lease.expires_at", "$$NOW"]}}
+BATCH = 100
 
 
 class TurnRepository(Repository[Turn]):
     document = Turn
     resource = TURNS
 
-    def __init__(self, cursors: Cursors, *, lease_seconds: float) -> None:
-        """`lease_seconds`: how long a turn is believed to run after its process was last heard of."""
-        super().__init__(cursors)
-        self.lease_seconds = lease_seconds
-        amount = int(lease_seconds * 1000)
-        self._lease_end = {"$dateAdd": {"startDate": "$$NOW", "unit": "millisecond", "amount": amount}}
-
-    async def begin(self, turn: Turn, worker: str) -> Row:
-        """Store a new turn and give its lease to `worker`."""
-        row = await self.insert(turn)
-        return await self._take_lease(row["_id"], worker)
-
-    async def _take_lease(self, id: ObjectId, worker: str) -> Row:
-        with pymongo.timeout(WRITE_SECONDS):
-            row = await self.collection.find_one_and_update(
-                {"_id": id},
-                [{"$set": {"lease": {"worker": worker, "expires_at": self._lease_end}}}],
-                projection=TURNS.projection,
-                return_document=ReturnDocument.AFTER,
-                session=current_session(),
-            )
-        return dict(row or {})
-
-    async def renew(self, worker: str, ids: list[ObjectId]) -> None:
-        """Say that the worker still runs these turns."""
-        with pymongo.timeout(WRITE_SECONDS):
-            await self.collection.update_many(
-                {"_id": {"$in": ids}, "state": "running", "lease.worker": worker},
-                [{"$set": {"lease.expires_at": self._lease_end}}],
-            )
+    async def find_stored(self, condition: Mapping[str, Any]) -> Row | None:
+        """The first turn of the condition, with everything that is needed to run it."""
+        with pymongo.timeout(READ_SECONDS):
+            return await self.collection.find_one(dict(condition), STORED_TURN, session=current_session())
 
     async def find_by_key(self, conversation_id: ObjectId, key: str) -> Row | None:
         """The turn that came with this idempotency key, with its fingerprint."""
         condition = {"conversation_id": conversation_id, "idempotency_key": key}
         with pymongo.timeout(READ_SECONDS):
-            return await self.collection.find_one(condition, {**TURNS.projection, "fingerprint": 1})
+            return await self.collection.find_one(condition, {**STORED_TURN, "fingerprint": 1})
 
-    async def finish(self, id: ObjectId, outcome: dict[str, Any], *, worker: str | None) -> Row | None:
-        """Put the outcome on a running turn: its worker's, or (without one) a turn whose lease is over."""
-        owner = _OVER if worker is None else {"lease.worker": worker}
-        instant = now()
-        change = {
-            "$set": {**outcome, "lease": None, "updated_at": instant, "finished_at": instant},
-            "$inc": {"version": 1},
-        }
+    async def start(self, id: ObjectId, worker: str) -> Row | None:
+        """Make a turn that waits a running one of this worker; None when it does not wait any more."""
+        return await self._change(
+            {"_id": id, "state": "queued"}, {"state": "running", "worker": worker, "started_at": now()}
+        )
+
+    async def finish(self, id: ObjectId, outcome: Mapping[str, Any], *, worker: str | None) -> Row | None:
+        """Put the outcome on a turn of this worker that is running, or (without one) on a turn that is waiting."""
+        running = {"state": "queued"} if worker is None else {"state": "running", "worker": worker}
+        return await self._change({"_id": id, **running}, {**outcome, "worker": None, "finished_at": now()})
+
+    async def set_suggestions(self, id: ObjectId, suggestions: Sequence[str]) -> Row | None:
+        return await self._change({"_id": id}, {"suggestions": list(suggestions)})
+
+    async def request_cancel(self, scope: Scope, id: ObjectId) -> None:
+        """Ask whichever process runs the turn to cancel it."""
         with pymongo.timeout(WRITE_SECONDS):
-            return await self.collection.find_one_and_update(
-                {"_id": id, "state": "running", **owner},
-                change,
-                projection=TURNS.projection,
-                return_document=ReturnDocument.AFTER,
-                session=current_session(),
+            await self.collection.update_one(
+                scope.where({"_id": id, "state": "running"}), {"$set": {"cancel_requested_at": now()}}
             )
 
-    async def abandoned(self, *, limit: int = 100) -> list[Row]:
-        """Running turns whose worker has stopped renewing."""
+    async def to_cancel(self, worker: str) -> list[ObjectId]:
+        """Running turns of the worker that somebody wants cancelled."""
+        condition = {"state": "running", "worker": worker, "cancel_requested_at": {"$ne": None}}
         with pymongo.timeout(READ_SECONDS):
-            return await self.collection.find({"state": "running", **_OVER}, TURNS.projection, limit=limit).to_list()
+            return [row["_id"] for row in await self.collection.find(condition, {"_id": 1}, limit=BATCH).to_list()]
 
-    async def find_abandoned(self, id: ObjectId) -> Row | None:
-        """The turn, if its worker has stopped renewing."""
+    async def running_of(self, workers: Sequence[str]) -> list[Row]:
+        """Some of the running turns of these workers."""
         with pymongo.timeout(READ_SECONDS):
-            return await self.collection.find_one({"_id": id, "state": "running", **_OVER}, TURNS.projection)
+            condition = {"state": "running", "worker": {"$in": list(workers)}}
+            return await self.collection.find(condition, STORED_TURN, limit=BATCH).to_list()
+
+    async def waiting(self) -> list[Row]:
+        """Some of the turns that wait: their ids and conversations."""
+        with pymongo.timeout(READ_SECONDS):
+            cursor = self.collection.find(
+                {"state": "queued"}, {"conversation_id": 1}, sort=[("created_at", 1)], limit=BATCH
+            )
+            return await cursor.to_list()
+
+    async def unfinished(self, conversation_id: ObjectId) -> list[Row]:
+        """The turns of a conversation that run or wait, the newest first."""
+        condition = {"conversation_id": conversation_id, "state": {"$in": ["running", "queued"]}}
+        with pymongo.timeout(READ_SECONDS):
+            return await self.collection.find(condition, STORED_TURN, sort=[("created_at", -1)]).to_list()
+
+    async def ids_of_conversation(self, conversation_id: ObjectId) -> list[ObjectId]:
+        with pymongo.timeout(READ_SECONDS):
+            rows = await self.collection.find({"conversation_id": conversation_id}, {"_id": 1}).to_list()
+        return [row["_id"] for row in rows]
 
     async def delete_of_conversation(self, conversation_id: ObjectId) -> None:
-        """Remove the turns of a purged conversation; their event logs expire by themselves."""
+        """Remove the turns of a purged conversation."""
         with pymongo.timeout(WRITE_SECONDS):
             await self.collection.delete_many({"conversation_id": conversation_id}, session=current_session())
 
-    async def log(self, turn_id: ObjectId, seq: int, text: str) -> None:
-        """Append a delta to the turn's log; done when a majority has it."""
-        row = {"turn_id": turn_id, "seq": seq, "text": text, "expires_at": now() + EVENTS_KEPT}
+    async def _change(self, condition: Mapping[str, Any], values: Mapping[str, Any]) -> Row | None:
+        """Set values on the turn of the condition, count its version up, and answer it."""
         with pymongo.timeout(WRITE_SECONDS):
-            await TurnEvents.get_pymongo_collection().insert_one(row)
-
-    async def logged(self, turn_id: ObjectId) -> list[str]:
-        """The deltas that were logged, in order."""
-        with pymongo.timeout(READ_SECONDS):
-            rows = await TurnEvents.get_pymongo_collection().find({"turn_id": turn_id}, sort=[("seq", 1)]).to_list()
-        return [row["text"] for row in rows]
+            return await self.collection.find_one_and_update(
+                dict(condition),
+                {"$set": {**values, "updated_at": now()}, "$inc": {"version": 1}},
+                projection=STORED_TURN,
+                return_document=ReturnDocument.AFTER,
+                session=current_session(),
+            )

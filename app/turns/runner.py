@@ -1,10 +1,9 @@
 """Running turns: tasks that belong to the process, not to the connection that asked for them."""
 
 import asyncio
-import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from bson import ObjectId
@@ -13,42 +12,100 @@ from pymongo.errors import PyMongoError
 from app.kit.errors import NotFound
 from app.kit.logs import logger
 from app.kit.repository import Row
-from app.llm.provider import Provider
-from app.turns.answer import DATABASE_UNAVAILABLE, SERVER_DIED, Answer, RequestMaker
-from app.turns.finisher import Outcome, TurnFinisher
-from app.turns.log import END_EVENTS, TurnLog
-from app.turns.repository import TurnRepository
+from app.turns.aftermath import Aftermath
+from app.turns.answer import DATABASE_UNAVAILABLE, Answer, RequestMaker
+from app.turns.events import END_EVENTS, Event, EventRepository, LogTaken
+from app.turns.finisher import Ended, Outcome, TurnFinisher
+from app.turns.wire import render_turn
+from app.turns.writer import LogWriter, OwnLog
 
 ENDING_SECONDS = 5.0
 """What storing the ends of interrupted turns may take when the process stops."""
 _PAUSES = (0.0, 1.0, 5.0)
 """Seconds before each attempt to store an end; the attempt itself waits for a primary."""
-_CHECKS_PER_LEASE = 3
 
 
 @dataclass(frozen=True)
 class _Running:
-    """`listening` may be cancelled, which interrupts the turn; `task`, which sees it through, never is."""
+    """`listening` may be cancelled, which ends the turn; `task`, which sees it through, never is."""
 
-    log: TurnLog
+    turn: Row
+    log: OwnLog
+    answer: Answer
     listening: asyncio.Task[None]
-    task: asyncio.Task[None]
 
 
 class TurnRunner:
-    """Runs this process's turns under leases, and ends the turns of processes that died."""
+    """Runs this process's turns."""
 
-    def __init__(self, rows: TurnRepository, finisher: TurnFinisher) -> None:
-        self.worker = secrets.token_hex(8)
-        self._rows = rows
+    def __init__(
+        self,
+        events: EventRepository,
+        finisher: TurnFinisher,
+        aftermath: Aftermath,
+        *,
+        go_on: Callable[[ObjectId], Awaitable[None]],
+    ) -> None:
+        """`go_on`: called with the turn whose turn it is when one has ended."""
+        self._events = events
         self._finisher = finisher
+        self._aftermath = aftermath
+        self._go_on = go_on
+        self._writer = LogWriter(events)
         self._running: dict[ObjectId, _Running] = {}
-        self._housekeeping: list[asyncio.Task[None]] = []
+        self._expected: set[ObjectId] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._stops_at: float | None = None
 
-    def open(self) -> None:
-        """Begin to renew leases and to look for abandoned turns."""
-        self._housekeeping = [asyncio.create_task(self._forever(work)) for work in (self._renew, self._reap)]
+    @property
+    def is_stopping(self) -> bool:
+        return self._stops_at is not None
+
+    def start(self, turn: Row, started: dict[str, Any], answer: Answer, request: RequestMaker) -> OwnLog:
+        """Run the stored turn in a task of the process; answers its log. `started`: the turn as clients see it."""
+        id: ObjectId = turn["_id"]
+        log = self._writer.log(id, turn["worker"], started)
+        listening = asyncio.create_task(answer.listen(request, log, on_behalf_of=str(turn["owner_id"])))
+        running = self._running[id] = _Running(turn, log, answer, listening)
+        task = asyncio.create_task(self._see_through(running), name=f"turn-{id}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        if self._stops_at is not None and asyncio.get_running_loop().time() >= self._stops_at:
+            listening.cancel()
+        return log
+
+    @contextmanager
+    def expecting(self, id: ObjectId) -> Iterator[None]:
+        """The turn may be stored as running here before the block is left, in which it starts."""
+        self._expected.add(id)
+        try:
+            yield
+        finally:
+            self._expected.discard(id)
+
+    def has(self, id: ObjectId) -> bool:
+        """Whether the turn runs here, or is about to."""
+        return id in self._running or id in self._expected
+
+    def log_of(self, id: ObjectId) -> OwnLog | None:
+        """The log of a turn that runs in this process."""
+        running = self._running.get(id)
+        return None if running is None else running.log
+
+    def cancel(self, id: ObjectId) -> bool:
+        """End a turn of this process with the text it has; False when it does not run here."""
+        running = self._running.get(id)
+        if running is None:
+            return False
+        running.answer.is_cancelled = True
+        running.listening.cancel()
+        return True
+
+    def interrupt_of(self, worker: str) -> None:
+        """End the turns that began under a name this process has lost."""
+        for running in self._running.values():
+            if running.turn["worker"] == worker:
+                running.listening.cancel()
 
     def stop(self, grace: float = 0.0) -> None:
         """Interrupt what still runs in `grace` seconds; a later call can only bring that forward."""
@@ -61,96 +118,79 @@ class TurnRunner:
     async def aclose(self, grace: float) -> None:
         """Let turns finish for `grace` seconds, or what `stop` has left of them, and store how far the rest came."""
         self.stop(grace)
-        if tasks := [running.task for running in self._running.values()]:
+        if self._tasks:
             left = max(0.0, (self._stops_at or 0.0) - asyncio.get_running_loop().time())
-            _, unfinished = await asyncio.wait(tasks, timeout=left + ENDING_SECONDS)
+            _, unfinished = await asyncio.wait(self._tasks, timeout=left + ENDING_SECONDS)
             if unfinished:
                 logger.error("turns_left_to_their_leases", count=len(unfinished))
-        for task in self._housekeeping:
-            task.cancel()
-        await asyncio.gather(*self._housekeeping, return_exceptions=True)
+        await self._writer.aclose()
+        await self._aftermath.aclose()
 
     def _interrupt_all(self) -> None:
         for running in self._running.values():
             running.listening.cancel()
 
-    def start(self, turn: Row, started: dict[str, Any], provider: Provider, request: RequestMaker) -> TurnLog:
-        """Run the turn in a task of the process; answers the log to follow. `started`: the turn as clients see it."""
-        id: ObjectId = turn["_id"]
-        log, answer = TurnLog(partial(self._rows.log, id), started), Answer()
-        listening = asyncio.create_task(answer.listen(provider, request, log))
-        task = asyncio.create_task(self._see_through(turn, started, log, answer, listening), name=f"turn-{id}")
-        self._running[id] = _Running(log, listening, task)
-        task.add_done_callback(lambda _: self._running.pop(id, None))
-        if self._stops_at is not None and asyncio.get_running_loop().time() >= self._stops_at:
-            listening.cancel()
-        return log
-
-    def log_of(self, id: ObjectId) -> TurnLog | None:
-        """The log of a turn that runs in this process."""
-        running = self._running.get(id)
-        return None if running is None else running.log
-
-    async def _see_through(
-        self, turn: Row, started: dict[str, Any], log: TurnLog, answer: Answer, listening: "asyncio.Task[None]"
-    ) -> None:
-        flushing = asyncio.create_task(log.flush_until_closed())
-        await asyncio.wait({listening, flushing}, return_when=asyncio.FIRST_COMPLETED)
-        if flushing.done():  # the log cannot be written: nothing more may be shown
+    async def _see_through(self, running: _Running) -> None:
+        log, listening = running.log, running.listening
+        either: set[asyncio.Future[Any]] = {listening, log.broken}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if log.broken.done():  # the log cannot be written: nothing more may be shown
             listening.cancel()
         await asyncio.wait({listening})
-        log.close()
-        await asyncio.wait({flushing})
+        await log.close()
         try:
-            ended = await self._store_end(turn, answer.outcome(listening, flushing, log))
+            end, wire = await self._end(running)
         except Exception as error:  # noqa: BLE001 whatever it is, those who follow the turn must hear of an end
-            # The database stays away, and the lease will end the turn like this; or the conversation was purged.
+            # The database stays away, and this process will end the turn like this when it is back; or the
+            # conversation was purged.
             is_known = isinstance(error, PyMongoError | NotFound)
-            logger.error("turn_not_finished", turn_id=str(turn["_id"]), exc_info=None if is_known else error)
-            ended = _interrupted(started, log.text)
-        await log.end(END_EVENTS[ended["state"]], ended)
+            logger.error("turn_not_finished", turn_id=str(log.turn_id), exc_info=None if is_known else error)
+            end, wire = log.last + 1, _interrupted(log.started, log.text)
+        log.publish(Event(end, END_EVENTS[wire["state"]], wire))
+        del self._running[log.turn_id]
 
-    async def _store_end(self, turn: Row, outcome: Outcome) -> dict[str, Any]:
-        """The turn as it is stored, which another process may have ended otherwise."""
+    async def _end(self, running: _Running) -> tuple[int, dict[str, Any]]:
+        """Store the end; answers the number of the last event, and the turn as it is stored, by whomever it was."""
         for pause in _PAUSES:
             await asyncio.sleep(pause)
             try:
-                await self._finisher.finish(turn, outcome, worker=self.worker)
-                return await self._finisher.wire(turn["_id"])
+                return await self._store_end(running)
             except PyMongoError as error:
-                logger.warning("turn_end_not_stored", turn_id=str(turn["_id"]), error=type(error).__name__)
+                logger.warning("turn_end_not_stored", turn_id=str(running.log.turn_id), error=type(error).__name__)
                 failure = error
         raise failure
 
-    async def interrupt(self, turn: Row) -> None:
-        """End a turn of another process whose lease is over, keeping the text that was logged."""
-        if turn["_id"] in self._running:  # the database was away for longer than the lease, not this process
-            return
-        text = "".join(await self._rows.logged(turn["_id"]))
-        if await self._finisher.finish(turn, Outcome("interrupted", text, error=SERVER_DIED), worker=None):
-            logger.warning("turn_interrupted", turn_id=str(turn["_id"]))
-
-    async def _renew(self) -> None:
-        if self._running:
-            await self._rows.renew(self.worker, list(self._running))
-
-    async def _reap(self) -> None:
-        for turn in await self._rows.abandoned():
-            await self.interrupt(turn)
-
-    async def _forever(self, work: Callable[[], Awaitable[None]]) -> None:
-        seconds = self._rows.lease_seconds / _CHECKS_PER_LEASE
+    async def _store_end(self, running: _Running) -> tuple[int, dict[str, Any]]:
+        turn, log = running.turn, running.log
         while True:
-            await asyncio.sleep(seconds * (0.8 + secrets.randbelow(400) / 1000))
+            outcome = running.answer.outcome(running.listening, log)
+            said = log.final_events()
             try:
-                await work()
-            except PyMongoError as error:
-                logger.warning("turn_housekeeping_failed", error=type(error).__name__)
-            except Exception:  # noqa: BLE001 one turn that cannot be ended must not keep the others from it
-                logger.exception("turn_housekeeping_failed")
+                ended = await self._finisher.finish(turn, outcome, worker=turn["worker"], last=log.last, said=said)
+            except LogTaken:
+                if log.adopt(await self._events.read(log.turn_id, after=log.last)) is None:
+                    continue
+                ended = None
+            if ended is None:
+                return await self._ended_elsewhere(log)
+            log.publish(*said)
+            if ended.next_turn_id is not None:
+                await self._go_on(ended.next_turn_id)
+            return log.last + 1, await self._rendered(running, outcome, ended)
+
+    async def _ended_elsewhere(self, log: OwnLog) -> tuple[int, dict[str, Any]]:
+        """Another process has ended the turn, or this one has without hearing so: show what is stored."""
+        log.adopt(await self._events.read(log.turn_id, after=log.last))
+        return log.last + 1, await self._finisher.wire(log.turn_id)
+
+    async def _rendered(self, running: _Running, outcome: Outcome, ended: Ended) -> dict[str, Any]:
+        turn = ended.turn
+        if outcome.state == "completed":
+            turn = await self._aftermath.follow_up(running.turn, outcome.text) or turn
+        return render_turn(turn, ended.answer, question=running.log.started["user_message"])
 
 
 def _interrupted(started: dict[str, Any], text: str) -> dict[str, Any]:
-    """How the turn will look when its lease is over."""
+    """How the turn will look when it is ended."""
     answer = {**started["assistant_message"], "status": "interrupted", "content": text}
     return {**started, "state": "interrupted", "error": DATABASE_UNAVAILABLE, "assistant_message": answer}

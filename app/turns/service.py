@@ -1,74 +1,64 @@
 """Turns: a question is stored together with the place of its answer, then a model answers.
 
-Every refusal happens in `begin`, while a status can still be sent.
+Every refusal happens in `begin` and its like, while a status can still be sent.
 """
 
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
+import orjson
 from bson import ObjectId
 from pymongo.errors import DuplicateKeyError
 
 from app.conversations.service import ConversationService
-from app.kit.errors import IdempotencyKeyReused, Invalid, NotFound, TurnInProgress
+from app.kit.errors import IdempotencyKeyReused, NotFound, TurnInProgress
 from app.kit.idempotency import fingerprint
 from app.kit.locks import KeyedLocks
 from app.kit.repository import Row, Scope
 from app.kit.transactions import Transactions
-from app.llm.history import fit_history
-from app.llm.provider import ChatMessage, CompletionRequest
-from app.llm.registry import Providers
-from app.turns.finisher import TurnFinisher
-from app.turns.log import END_EVENTS, Event, TurnLog, told_again
+from app.llm.service import LanguageModels
+from app.turns.answer import Answer
+from app.turns.events import EventRepository
+from app.turns.exchange import Exchange, Exchanges
+from app.turns.finisher import Outcome, TurnFinisher
 from app.turns.model import TERMINAL_STATES, Sampling, Turn
 from app.turns.repository import TurnRepository
+from app.turns.request import RequestBuilder
+from app.turns.resource import STORED_TURN
 from app.turns.runner import TurnRunner
-from app.turns.schemas import TurnCreate
+from app.turns.schemas import DELIVERY, Parameters, TurnCreate
+from app.turns.streams import ONLY_THE_END, TurnEvents, TurnStreams, outcome_of
 from app.turns.wire import render_turn
+from app.turns.workers import Membership
 
-
-@dataclass(frozen=True)
-class Limits:
-    """How much of a conversation is sent to a model, and how large a question may be."""
-
-    default_model: str
-    history_max_messages: int
-    history_max_tokens: int
-    max_message_bytes: int
+MAX_WAITING = 20
+"""Turns that may wait in one conversation."""
+CANCEL_SECONDS = 10.0
+"""How long is waited for a cancelled turn to end."""
 
 
 @dataclass(frozen=True)
 class Begun:
-    """A turn that was begun, or that an earlier request with the same key has begun.
-
-    `log` while it runs in this process; afterwards `texts`, the deltas of its answer.
-    """
+    """A turn that was begun, or that an earlier request with the same key has begun."""
 
     turn: dict[str, Any]
-    log: TurnLog | None = None
-    texts: Sequence[str] = ()
     is_replay: bool = False
 
-    async def events(self) -> AsyncGenerator[Event, None]:
-        """The turn's events, from the first to the last."""
-        if self.log is not None:
-            async with aclosing(self.log.follow()) as events:
-                async for event in events:
-                    yield event
-            return
-        for event in told_again(self.turn, END_EVENTS[self.turn["state"]], self.texts):
-            yield event
 
-    async def outcome(self) -> dict[str, Any]:
-        """The turn when it is over."""
-        ended = self.turn
-        async with aclosing(self.events()) as events:
-            async for event in events:
-                ended = ended if event.name == "delta" else event.data
-        return ended
+@dataclass(frozen=True)
+class Ask:
+    """What is asked in a conversation: how its messages come about, and the parameters of the answer.
+
+    `what` tells requests with one idempotency key apart. `when_busy`: `refuse`, `enqueue` or `cancel`.
+    """
+
+    what: bytes
+    when_busy: str
+    exchange: Callable[[Row], Awaitable[Exchange]]
+    parameters: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -84,105 +74,226 @@ class TurnService:
     def __init__(
         self,
         rows: TurnRepository,
+        events: EventRepository,
         runner: TurnRunner,
+        streams: TurnStreams,
         finisher: TurnFinisher,
+        exchanges: Exchanges,
+        requests: RequestBuilder,
         conversations: ConversationService,
-        providers: Providers,
+        models: LanguageModels,
+        membership: Membership,
         transactions: Transactions,
-        limits: Limits,
+        *,
+        default_model: str,
     ) -> None:
         self.rows = rows
         self.runner = runner
+        self.streams = streams
+        self._events = events
         self._finisher = finisher
+        self._exchanges = exchanges
+        self._requests = requests
         self._conversations = conversations
-        self._providers = providers
+        self._models = models
+        self._membership = membership
         self._transactions = transactions
-        self._limits = limits
+        self._default_model = default_model
         self._keys: KeyedLocks[_Keyed] = KeyedLocks()
 
     async def get(self, scope: Scope, id: ObjectId) -> dict[str, Any]:
         """The turn as clients see it; raises NotFound."""
-        await self.rows.get(scope, id)
+        await self.rows.get(scope, id, fields=("state",))
         return await self._finisher.wire(id)
 
-    async def begin(
+    async def follow(self, scope: Scope, id: ObjectId, *, after: int = 0) -> TurnEvents:
+        """The turn's events behind a number, from whichever process runs it; raises NotFound."""
+        await self.rows.get(scope, id, fields=("state",))
+        return await self.streams.open(id, after=after)
+
+    async def outcome(self, turn: Mapping[str, Any]) -> dict[str, Any]:
+        """The turn of this wire object when it is over."""
+        if turn["state"] in TERMINAL_STATES:
+            return dict(turn)
+        return await outcome_of(await self.streams.open(turn["id"], after=ONLY_THE_END))
+
+    async def ask(
         self, scope: Scope, conversation_id: ObjectId, new: TurnCreate, *, requester: ObjectId, key: str | None = None
     ) -> Begun:
         """Store the question and start the answer, or find the turn that the same key has begun.
 
-        Raises NotFound, Invalid (unknown model, too large), TurnInProgress, IdempotencyKeyReused.
+        Raises NotFound, Invalid (unknown model, too large), Conflict, TurnInProgress, IdempotencyKeyReused,
+        Unavailable (the model takes no more calls).
         """
+        ask = Ask(_content(new), new.when_busy, lambda row: self._exchanges.of_question(row, new), _parameters(new))
+        return await self._begin_once(scope, conversation_id, ask, requester, key)
+
+    async def regenerate(
+        self, scope: Scope, conversation_id: ObjectId, new: Parameters, *, requester: ObjectId, key: str | None = None
+    ) -> Begun:
+        """Answer the last question again; the answer it had stays as `superseded`. Raises as `ask` does."""
+        ask = Ask(b"regenerate" + _content(new), new.when_busy, self._exchanges.of_last_question, _parameters(new))
+        return await self._begin_once(scope, conversation_id, ask, requester, key)
+
+    async def retry(
+        self, scope: Scope, id: ObjectId, *, when_busy: str, requester: ObjectId, key: str | None = None
+    ) -> Begun:
+        """Run a turn that failed, was cancelled or interrupted once more, as a new turn. Raises as `ask` does."""
+        await self.rows.get(scope, id, fields=("state",))
+        turn = await self.rows.find_stored({"_id": id}) or {}
+        names = ("model", "sampling", "tools", "tool_choice", "wants_suggestions")
+        ask = Ask(
+            b"retry" + str(id).encode(),
+            when_busy,
+            lambda row: self._exchanges.of_retry(row, turn),
+            {name: turn[name] for name in names},
+        )
+        return await self._begin_once(scope, turn["conversation_id"], ask, requester, key)
+
+    async def cancel(self, scope: Scope, id: ObjectId) -> dict[str, Any]:
+        """End a turn with the text it has, wherever it runs, and answer it; one that is over stays as it is.
+
+        A process that does not answer is not waited for: then the turn that is answered still runs. Raises NotFound.
+        """
+        await self.rows.get(scope, id, fields=("state",))
+        turn = await self.rows.find_stored({"_id": id})
+        if turn is not None and turn["state"] == "queued":
+            ended = await self._finisher.finish(turn, Outcome("cancelled", ""), worker=None, last=1)
+            if ended is not None and ended.next_turn_id is not None:
+                await self.go_on(ended.next_turn_id)
+        # Also when it began to run in this very moment.
+        if not self.runner.cancel(id):
+            await self.rows.request_cancel(scope, id)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CANCEL_SECONDS):
+                return await outcome_of(await self.streams.open(id, after=ONLY_THE_END))
+        return await self._finisher.wire(id)
+
+    async def cancel_all(self, scope: Scope, conversation_id: ObjectId) -> None:
+        """End every turn of a conversation, those that wait first."""
+        for turn in await self.rows.unfinished(conversation_id):
+            await self.cancel(scope, turn["_id"])
+
+    async def purge(self, conversation_id: ObjectId) -> None:
+        """Remove a conversation's turns and their logs for good."""
+        await self._events.delete(await self.rows.ids_of_conversation(conversation_id))
+        await self.rows.delete_of_conversation(conversation_id)
+
+    async def go_on(self, id: ObjectId) -> None:
+        """Run the turn that has waited, unless another process does."""
+        if self.runner.is_stopping:
+            return  # another process finds it
+        worker = await self._membership.assure()
+        with self.runner.expecting(id):
+            turn = await self.rows.start(id, worker)
+            if turn is not None:
+                self._run(turn, await self._finisher.wire(id))
+
+    def _run(self, turn: Row, wire: dict[str, Any]) -> None:
+        log = self.runner.start(turn, wire, Answer(self._models, turn["model"]), lambda: self._requests.build(turn))
+        self.streams.now_here(turn["_id"], log)
+
+    async def _begin_once(
+        self, scope: Scope, conversation_id: ObjectId, ask: Ask, requester: ObjectId, key: str | None
+    ) -> Begun:
         conversation = await self._conversations.rows.get(scope, conversation_id)
         if key is None:
-            return await self._begin(scope, conversation, new, None)
+            return await self._begin(scope, conversation, ask, None)
         own_key = fingerprint(str(requester).encode(), key.encode())
-        keyed = _Keyed(conversation_id, own_key, fingerprint(new.model_dump_json(exclude={"stream"}).encode()))
+        keyed = _Keyed(conversation_id, own_key, fingerprint(ask.what))
         async with self._keys.hold(keyed):  # the second of two equal requests finds the turn of the first one running
             if earlier := await self._find_earlier(keyed):
                 return earlier
             try:
-                return await self._begin(scope, conversation, new, keyed)
+                return await self._begin(scope, conversation, ask, keyed)
             except (DuplicateKeyError, TurnInProgress):
                 if earlier := await self._find_earlier(keyed):  # another process was faster
                     return earlier
                 raise
 
-    async def _begin(self, scope: Scope, conversation: Row, new: TurnCreate, keyed: _Keyed | None) -> Begun:
-        self._check_size(new.content)
-        model = new.model or conversation["model"] or self._limits.default_model
-        provider, upstream_model = self._providers.resolve(model)
-        turn = Turn(
-            conversation_id=conversation["_id"],
-            owner_id=conversation["owner_id"],
-            user_message_id=ObjectId(),
-            assistant_message_id=ObjectId(),
-            idempotency_key=keyed and keyed.key,
-            fingerprint=keyed and keyed.fingerprint,
-            model=model,
-            sampling=Sampling(**new.model_dump(include=set(Sampling.model_fields))),
-        )
-        row, messages = await self._claim(scope, turn, new, provider.name)
-        wire = render_turn(row, messages)
-        request = partial(self._request, conversation, messages[1]["seq"], upstream_model, turn.sampling)
-        return Begun(wire, self.runner.start(row, wire, provider, request))
+    async def _begin(self, scope: Scope, conversation: Row, ask: Ask, keyed: _Keyed | None) -> Begun:
+        model = ask.parameters["model"] or conversation["model"] or self._default_model
+        provider = self._models.check(model)
+        self._models.admit(model)
+        fields = {
+            **ask.parameters,
+            "model": model,
+            "conversation_id": conversation["_id"],
+            "owner_id": conversation["owner_id"],
+            "idempotency_key": keyed and keyed.key,
+            "fingerprint": keyed and keyed.fingerprint,
+        }
+        waits = False
+        while True:
+            exchange = await ask.exchange(conversation)
+            id = ObjectId()
+            try:
+                with self.runner.expecting(id):
+                    turn, wire = await self._claim(scope, id, exchange, fields, provider, waits=waits)
+                    if not waits:
+                        self._run(turn, wire)
+            except NotFound:  # absent, changed, or held by another turn (to wait for: by none)
+                conversation = await self._conversations.rows.get(scope, conversation["_id"])
+                waits = await self._make_way(scope, conversation["_id"], ask, exchange)
+            else:
+                return Begun(wire)
 
-    async def _claim(self, scope: Scope, turn: Turn, new: TurnCreate, provider: str) -> tuple[Row, list[Row]]:
-        question = {"id": turn.user_message_id, "role": "user", "content": new.content, "metadata": new.metadata}
+    async def _claim(
+        self, scope: Scope, id: ObjectId, exchange: Exchange, fields: Mapping[str, Any], provider: str, *, waits: bool
+    ) -> tuple[Row, dict[str, Any]]:
+        """Store the turn with its messages, all or nothing; raises NotFound."""
+        worker = await self._membership.assure()
+        answer_id, conversation_id = ObjectId(), fields["conversation_id"]
         answer = {
-            "id": turn.assistant_message_id,
+            "id": answer_id,
             "role": "assistant",
             "content": "",
             "status": "streaming",
-            "model": turn.model,
+            "model": fields["model"],
             "provider": provider,
         }
 
-        async def write() -> tuple[Row, list[Row]]:
+        async def write() -> tuple[Row, dict[str, Any]]:
+            if exchange.supersede_from is not None:
+                await self._conversations.messages.supersede(conversation_id, from_seq=exchange.supersede_from)
             appended = await self._conversations.extend(
-                scope, turn.conversation_id, [question, answer], turn_id=turn.id
+                scope, conversation_id, [*exchange.new, answer], exchange.condition, turn_id=id, waits=waits
             )
-            return await self.rows.begin(turn, self.runner.worker), list(appended.messages)
+            messages = appended.messages
+            turn = Turn(
+                **fields,
+                id=id,
+                user_message_id=exchange.user_message_id,
+                assistant_message_id=answer_id,
+                answer_seq=messages[-1]["seq"],
+                state="queued" if waits else "running",
+                worker=None if waits else worker,
+                started_at=None if waits else messages[-1]["created_at"],
+            )
+            row = await self.rows.insert(turn)
+            return {name: row[name] for name in STORED_TURN}, render_turn(row, *messages, exchange.earlier_question)
 
-        while True:
-            try:
-                async with self._conversations.alone(turn.conversation_id):
-                    return await self._transactions.run(write)
-            except NotFound:  # absent, or held by another turn
-                await self._make_way(scope, turn.conversation_id)
+        async with self._conversations.alone(conversation_id):
+            return await self._transactions.run(write)
 
-    async def _make_way(self, scope: Scope, conversation_id: ObjectId) -> None:
-        """Return when the conversation is free: the turn of a process that is gone is ended first.
+    async def _make_way(self, scope: Scope, conversation_id: ObjectId, ask: Ask, exchange: Exchange) -> bool:
+        """What to do about the turn that holds the conversation: answers whether to wait behind it.
 
-        Raises NotFound, and TurnInProgress when the turn that holds it is alive.
+        Raises TurnInProgress.
         """
-        await self._conversations.rows.get(scope, conversation_id, fields=("id",))
-        active = await self._conversations.rows.active_turn_id(scope, conversation_id)
+        active = await self._conversations.rows.active_turn(scope, conversation_id)
         if active is None:
-            return
-        turn = await self.rows.find_abandoned(active)
-        if turn is None or self.runner.log_of(active) is not None:
-            raise _in_progress("Another turn is running in this conversation; wait for it or follow it.", active)
-        await self.runner.interrupt(turn)
+            return False
+        turn_id, waiting = active
+        if ask.when_busy == "cancel":
+            turn = await self.cancel(scope, turn_id)
+            if turn["state"] in TERMINAL_STATES:
+                return False
+        if ask.when_busy == "enqueue" and not exchange.condition:
+            if waiting < MAX_WAITING:
+                return True
+            raise _in_progress(f"{MAX_WAITING} turns are waiting already; wait for some of them.", turn_id)
+        raise _in_progress("Another turn is running in this conversation; wait for it or follow it.", turn_id)
 
     async def _find_earlier(self, keyed: _Keyed) -> Begun | None:
         row = await self.rows.find_by_key(keyed.conversation_id, keyed.key)
@@ -190,48 +301,26 @@ class TurnService:
             return None
         if row["fingerprint"] != keyed.fingerprint:
             raise IdempotencyKeyReused("This Idempotency-Key came before with another question; choose a new one.")
-        log = self.runner.log_of(row["_id"])  # before the turn is read: what has no log any more is over by then
-        turn = await self._finisher.wire(row["_id"])
-        if log is not None:
-            return Begun(turn, log, is_replay=True)
-        if turn["state"] not in TERMINAL_STATES:
-            raise _in_progress("The turn of this key runs in another process.", row["_id"])
-        return Begun(turn, texts=await self._deltas(turn), is_replay=True)
+        return Begun(await self._finisher.wire(row["_id"]), is_replay=True)
 
-    async def _deltas(self, turn: dict[str, Any]) -> list[str]:
-        """The deltas of a finished answer as they were once sent, or all of it in one when the log has expired."""
-        content = (turn["assistant_message"] or {}).get("content", "")
-        deltas = await self.rows.logged(turn["id"])
-        if "".join(deltas) == content:
-            return deltas
-        return [content] if content else []
 
-    async def _request(self, conversation: Row, before_seq: int, model: str, sampling: Sampling) -> CompletionRequest:
-        newest_first: list[ChatMessage] = []
-        characters = 0
-        async for row in self._conversations.messages.history(conversation["_id"], before_seq=before_seq):
-            if not row["content"]:  # an answer that was interrupted before its first word; some upstreams refuse those
-                continue
-            newest_first.append(ChatMessage(row["role"], row["content"]))
-            characters += len(row["content"])
-            # A token is at most about four characters, so what lies behind this cannot fit the budget.
-            if (
-                len(newest_first) > self._limits.history_max_messages
-                or characters > 4 * self._limits.history_max_tokens
-            ):
-                break
-        messages = fit_history(
-            newest_first[::-1],
-            system_prompt=conversation["system_prompt"],
-            max_messages=self._limits.history_max_messages,
-            max_tokens=self._limits.history_max_tokens,
-        )
-        return CompletionRequest(model, messages, **sampling.model_dump())
+def _content(new: Parameters) -> bytes:
+    """What is asked, without how it is delivered."""
+    return new.model_dump_json(exclude=set(DELIVERY)).encode()
 
-    def _check_size(self, content: str) -> None:
-        size = len(content.encode())
-        if size > self._limits.max_message_bytes:
-            raise Invalid.field("body.content", f"has {size} bytes, {self._limits.max_message_bytes} is the most")
+
+def _parameters(new: Parameters) -> dict[str, Any]:
+    return {
+        "model": new.model,
+        "sampling": Sampling(**new.model_dump(include=set(Sampling.model_fields))).model_dump(),
+        "tools": _text(new.tools),
+        "tool_choice": _text(new.tool_choice),
+        "wants_suggestions": new.suggestions,
+    }
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else orjson.dumps(value).decode()
 
 
 def _in_progress(sentence: str, turn_id: ObjectId) -> TurnInProgress:

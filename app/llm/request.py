@@ -1,0 +1,73 @@
+"""The JSON of a call, as OpenAI wants it and as upstreams differ."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from typing import Any, cast, get_args
+
+import orjson
+
+from app.config import Parameter
+from app.llm.presets import Names
+from app.llm.provider import ChatMessage, CompletionRequest, ToolCall
+
+NO_RESULT = "(no result)"
+
+_NOTHING: Names = {}
+
+
+def request_body(request: CompletionRequest, names: Names = _NOTHING) -> bytes:
+    """A streamed call; parameters that are None are left out. `names`: what the upstream calls them, None: nothing."""
+    given = {name: getattr(request, name, None) for name in get_args(Parameter)}
+    given["stream_options"] = {"include_usage": True}
+    renamed = {names.get(cast("Parameter", name), name): value for name, value in given.items() if value is not None}
+    renamed.pop(None, None)
+    return orjson.dumps(
+        {"model": request.model, "messages": list(wire_messages(request.messages)), "stream": True, **renamed}
+    )
+
+
+def wire_messages(messages: Sequence[ChatMessage]) -> Iterator[dict[str, Any]]:
+    """The history as upstreams accept it.
+
+    They refuse a tool's message that answers no call of the assistant's message before it, and a call without an
+    answer: the one is sent as the user's, the other gets `NO_RESULT`.
+    """
+    calls: Sequence[ToolCall] = ()
+    for are_results, run in groupby(messages, key=lambda each: each.role == "tool"):
+        if are_results:
+            yield from _results(run, calls)
+            calls = ()
+            continue
+        for message in run:
+            yield from _results((), calls)
+            calls = message.tool_calls if message.role == "assistant" else ()
+            yield _message(message, calls)
+    yield from _results((), calls)
+
+
+def _message(message: ChatMessage, calls: Sequence[ToolCall]) -> dict[str, Any]:
+    if not calls:
+        return {"role": message.role, "content": message.content}
+    return {"role": message.role, "content": message.content or None, "tool_calls": [_call(each) for each in calls]}
+
+
+def _call(call: ToolCall) -> dict[str, Any]:
+    # Without arguments some models write nothing at all, which other servers do not take for JSON.
+    function = {"name": call.name, "arguments": call.arguments or "{}"}
+    return {"id": call.id, "type": "function", "function": function}
+
+
+def _results(messages: Iterable[ChatMessage], calls: Sequence[ToolCall]) -> Iterator[dict[str, Any]]:
+    """First what answers a call, then what is missing, then what answers none."""
+    unanswered = dict.fromkeys(each.id for each in calls)
+    others: list[ChatMessage] = []
+    for message in messages:
+        if message.tool_call_id in unanswered:
+            del unanswered[message.tool_call_id]
+            yield {"role": "tool", "tool_call_id": message.tool_call_id, "content": message.content}
+        else:
+            others.append(message)
+    for id in unanswered:
+        yield {"role": "tool", "tool_call_id": id, "content": NO_RESULT}
+    for message in others:
+        yield {"role": "user", "content": message.content}
