@@ -14,6 +14,7 @@ from app.conversations.schemas import (
     ConversationCreate,
     ConversationRead,
     ConversationUpdate,
+    ForkCreate,
     MessageCreate,
     MessageList,
     MessageRead,
@@ -135,6 +136,30 @@ async def restore_conversation(id: IdPath, principal: Writer, once: OnceDep, ser
 
     async with services.conversations.alone(id):
         return await once.run(restore)
+
+
+@routes.post("/{id}/fork", status_code=201, response_model=ConversationRead, responses=problem_responses(404, 409))
+async def fork_conversation(
+    id: IdPath, new: ForkCreate, principal: Writer, once: OnceDep, services: ServicesDep
+) -> Response:
+    """Begin a new conversation of your own with the messages of this one up to `seq`, as they are."""
+    if (replay := await once.replay()) is not None:
+        return replay
+    forks = services.conversations.forks
+    draft = await forks.prepare(principal.scope(CONVERSATIONS), id, new, principal.user_id)
+
+    async def publish() -> Response:
+        row = await forks.publish(draft)
+        return created(CONVERSATIONS, row, path_of("conversations", row["_id"]))
+
+    try:
+        response = await once.run(publish)
+    except BaseException:
+        await forks.discard(draft)
+        raise
+    if response.headers["location"] != path_of("conversations", draft["_id"]):
+        await forks.discard(draft)  # the same request was answered meanwhile
+    return response
 
 
 @routes.get(

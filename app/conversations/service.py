@@ -8,6 +8,7 @@ from typing import Any
 
 from bson import ObjectId
 
+from app.conversations.forks import Forks
 from app.conversations.model import Conversation, Message
 from app.conversations.repository import (
     ConversationRepository,
@@ -49,6 +50,7 @@ class ConversationService:
         self.rows = rows
         self.deleted = deleted
         self.messages = messages
+        self.forks = Forks(rows, deleted, messages)
         self._transactions = transactions
         self._locks: KeyedLocks[ObjectId] = KeyedLocks()
         self._writers: dict[ObjectId, asyncio.Task[Any] | None] = {}

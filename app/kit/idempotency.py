@@ -79,13 +79,13 @@ class Once:
         """
         if self.key is None:
             return await effect()
-        if (replay := await self._replay()) is not None:
+        if (replay := await self.replay()) is not None:
             return replay
         try:
             return await self.transactions.run(lambda: self._record(effect, concealed))
         except (DuplicateKeyError, VerbatimError):
             # The same request may have won meanwhile, and be the very reason why this one failed.
-            if (replay := await self._replay()) is not None:
+            if (replay := await self.replay()) is not None:
                 return replay
             raise
 
@@ -93,7 +93,10 @@ class Once:
     def _id(self) -> str:
         return fingerprint(self.owner.encode(), self.route.encode(), (self.key or "").encode())
 
-    async def _replay(self) -> Response | None:
+    async def replay(self) -> Response | None:
+        """The stored response of this request, if it has happened. Raises IdempotencyKeyReused."""
+        if self.key is None:
+            return None
         with pymongo.timeout(READ_SECONDS):
             stored = await IdempotencyRecord.get_pymongo_collection().find_one({"_id": self._id})
         if stored is None:

@@ -45,6 +45,8 @@ def configure_logs(level: str, format: Literal["console", "json"]) -> None:
     root.setLevel(level.upper())
     for noisy in ("pymongo", "httpx", "httpcore", "aiohttp.access", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    # Its debug lines show the headers and the frames of WebSockets, keys and contents among them.
+    logging.getLogger("uvicorn.error").setLevel(max(logging.INFO, root.level))
 
 
 def begin_request(id: str) -> None:

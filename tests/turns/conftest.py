@@ -1,7 +1,6 @@
 """Conversations, and an upstream that can be made to misbehave."""
 
 from collections.abc import AsyncIterator
-from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,10 @@ import pytest
 from bson import ObjectId
 
 from app.config import ProviderSettings, Settings
-from app.kit.repository import EVERYTHING, Row
+from app.kit.repository import Row
 from app.services import Services
 from app.turns.model import Turn, TurnEvents
+from app.turns.streams import outcome_of
 from tests.conftest import DATABASE
 from tests.upstream import Upstream
 
@@ -26,7 +26,7 @@ async def upstream() -> AsyncIterator[Upstream]:
 @pytest.fixture
 def settings(tmp_path: Path, upstream: Upstream) -> Settings:
     """The upstream is the provider `local`, and `hasty` when its silence is not to be waited for."""
-    local = {"base_url": upstream.base_url, "api_key": "sk-upstream"}
+    local = {"base_url": upstream.base_url, "api_key": "sk-upstream", "max_retries": 0, "breaker_failures": 1000}
     hasty = {**local, "first_token_timeout": 0.3, "idle_timeout": 0.3}
     return Settings(
         _env_file=None,
@@ -64,11 +64,7 @@ async def messages_of(client: httpx.AsyncClient, conversation: str) -> list[dict
 async def ended(services: Services, turn: str) -> dict[str, Any]:
     """The turn of this path when it is over, waited for without any connection."""
     id = ObjectId(turn.rpartition("/")[2])
-    if log := services.turns.runner.log_of(id):
-        async with aclosing(log.follow()) as events:
-            async for _ in events:
-                pass
-    return await services.turns.get(EVERYTHING, id)
+    return await outcome_of(await services.turns.streams.open(id))
 
 
 async def stored_turns() -> list[Row]:
@@ -77,5 +73,5 @@ async def stored_turns() -> list[Row]:
 
 async def logged_text() -> str:
     """All text in the log of turns, which holds one turn in these tests."""
-    rows = await TurnEvents.get_pymongo_collection().find(sort=[("seq", 1)]).to_list()
-    return "".join(row["text"] for row in rows)
+    rows = await TurnEvents.get_pymongo_collection().find(sort=[("_id", 1)]).to_list()
+    return "".join(row.get("text", "") for row in rows)

@@ -1,29 +1,12 @@
 """Server-sent events: kept alive, ended when the server stops, closed when the client leaves."""
 
 import asyncio
-from collections.abc import AsyncGenerator
 from typing import Any
 
 from starlette.types import Message
 
 from app.kit.streaming import Drain, ServerSentEvent, event_stream
-
-
-class Source:
-    """Events that come when they are put, and whether anybody still wants them."""
-
-    def __init__(self, *events: ServerSentEvent | None) -> None:
-        self.queue: asyncio.Queue[ServerSentEvent | None] = asyncio.Queue()
-        for event in events:
-            self.queue.put_nowait(event)
-        self.closed = asyncio.Event()
-
-    async def events(self) -> AsyncGenerator[ServerSentEvent, None]:
-        try:
-            while (event := await self.queue.get()) is not None:
-                yield event
-        finally:
-            self.closed.set()
+from tests.sources import QueuedEvents
 
 
 def delta(number: int, text: str = "x") -> ServerSentEvent:
@@ -46,8 +29,8 @@ class Client:
             await self.parts.put(message["body"])
 
 
-def serve(source: Source, drain: Drain, client: Client, **options: Any) -> "asyncio.Task[None]":
-    response = event_stream(source.events(), drain, **options)
+def serve(source: QueuedEvents, drain: Drain, client: Client, **options: Any) -> "asyncio.Task[None]":
+    response = event_stream(source, drain, **options)
     scope = {"type": "http", "asgi": {"spec_version": "2.3"}}
     return asyncio.create_task(response(scope, client.receive, client.send))
 
@@ -57,16 +40,16 @@ async def test_an_event_has_its_number_name_and_json() -> None:
 
 
 async def test_the_stream_ends_with_its_events() -> None:
-    source, client = Source(delta(1), delta(2), None), Client()
+    source, client = QueuedEvents(delta(1), delta(2), None), Client()
     serving = serve(source, Drain(), client)
 
     assert [await client.parts.get() for _ in range(2)] == [delta(1).encode(), delta(2).encode()]
     await serving
-    assert source.closed.is_set()
+    assert source.was_complete is True
 
 
 async def test_silence_is_filled_with_comments_and_loses_no_event() -> None:
-    source, client = Source(), Client()
+    source, client = QueuedEvents(), Client()
     serving = serve(source, Drain(), client, keep_alive=0.01)
 
     for _ in range(3):
@@ -84,7 +67,7 @@ async def test_silence_is_filled_with_comments_and_loses_no_event() -> None:
 
 
 async def test_a_silent_stream_is_told_to_reconnect_when_the_server_stops() -> None:
-    source, client, drain = Source(), Client(), Drain()
+    source, client, drain = QueuedEvents(), Client(), Drain()
     serving = serve(source, drain, client)
     drain.start()
 
@@ -94,7 +77,7 @@ async def test_a_silent_stream_is_told_to_reconnect_when_the_server_stops() -> N
 
 
 async def test_a_slow_reader_of_many_events_does_not_keep_the_server_from_stopping() -> None:
-    source, client, drain = Source(*(delta(number) for number in range(1, 1001))), Client(), Drain()
+    source, client, drain = QueuedEvents(*(delta(number) for number in range(1, 1001))), Client(), Drain()
     serving = serve(source, drain, client)
     assert await client.parts.get() == delta(1).encode()
     drain.start()
@@ -110,7 +93,7 @@ async def test_a_slow_reader_of_many_events_does_not_keep_the_server_from_stoppi
 
 async def test_a_client_that_leaves_closes_the_source_whether_it_waits_or_not() -> None:
     for events in ((), (delta(1), delta(2), delta(3))):  # waiting for an event; waiting for the client to read
-        source, client = Source(*events), Client()
+        source, client = QueuedEvents(*events), Client()
         serving = serve(source, Drain(), client)
         if events:
             await client.parts.get()
@@ -118,7 +101,7 @@ async def test_a_client_that_leaves_closes_the_source_whether_it_waits_or_not() 
         client.left.set()
 
         await serving
-        assert source.closed.is_set()
+        assert source.was_complete is False
 
 
 async def test_what_follows_a_drain_happens_once() -> None:

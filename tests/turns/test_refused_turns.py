@@ -108,14 +108,14 @@ async def test_a_turn_that_is_overtaken_by_another_one_answers_409(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rows = services.conversations.rows
-    looked = rows.active_turn_id
+    looked = rows.active_turn
     free_once = [None]  # between two attempts the conversation is free, and then it is taken again
 
-    async def active_turn_id(scope: Scope, id: ObjectId) -> ObjectId | None:
+    async def active_turn(scope: Scope, id: ObjectId) -> tuple[ObjectId, int] | None:
         return free_once.pop() if free_once else await looked(scope, id)
 
     async with streaming(live_ana, f"{conversation}/turns", {"content": "Hi", "model": "local:drip"}) as running:
-        monkeypatch.setattr(rows, "active_turn_id", active_turn_id)
+        monkeypatch.setattr(rows, "active_turn", active_turn)
         response = await live_ana.post(f"{conversation}/turns", json={"content": "And I?"})
         assert response.status_code == 409
         for _ in TOKENS:
