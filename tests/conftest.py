@@ -21,6 +21,7 @@ from bson import ObjectId
 from fastapi import FastAPI
 from pymongo import AsyncMongoClient
 
+from app.api.socket_protocol import SERVER_OPTIONS
 from app.auth.model import PERMISSIONS
 from app.auth.schemas import KeyCreate
 from app.config import Settings
@@ -195,7 +196,15 @@ async def as_ben(app: FastAPI, ben: Person) -> AsyncIterator[httpx.AsyncClient]:
 @pytest.fixture
 async def live_url(app: FastAPI) -> AsyncIterator[str]:
     """The app behind a real uvicorn on a free port of loopback, in this event loop."""
-    config = uvicorn.Config(app, port=0, lifespan="off", log_config=None, http="httptools", timeout_graceful_shutdown=2)
+    config = uvicorn.Config(
+        app,
+        port=0,
+        lifespan="off",
+        log_config=None,
+        http="httptools",
+        timeout_graceful_shutdown=2,
+        **SERVER_OPTIONS,
+    )
     server = uvicorn.Server(config)
     started = asyncio.Event()
 

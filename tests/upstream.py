@@ -160,6 +160,37 @@ def refuse(status: int, body: Any = None, **headers: str) -> Behaviour:
     return behave
 
 
+def in_turn(*behaviours: Behaviour) -> Behaviour:
+    """Each request gets the next of these; the last one stays."""
+    rest = list(behaviours)
+
+    async def behave(exchange: Exchange) -> web.StreamResponse:
+        return await (rest.pop(0) if len(rest) > 1 else rest[0])(exchange)
+
+    return behave
+
+
+def call_piece(index: int | None = 0, *, id: str | None = None, **function: Any) -> dict[str, Any]:
+    """A chunk with one piece of a tool call; `function`: its `name` and its `arguments`."""
+    call: dict[str, Any] = {"function": function}
+    call |= {} if index is None else {"index": index}
+    call |= {} if id is None else {"id": id, "type": "function"}
+    return {"choices": [{"index": 0, "delta": {"tool_calls": [call]}, "finish_reason": None}]}
+
+
+def thought(text: str, name: str = "reasoning_content") -> dict[str, Any]:
+    """A chunk of reasoning, under one of the names that servers give it."""
+    return {"choices": [{"index": 0, "delta": {name: text}, "finish_reason": None}]}
+
+
+async def endless(exchange: Exchange) -> web.StreamResponse:
+    """A token for each `gate.release()`, and no end."""
+    response = await exchange.begin()
+    while True:
+        await response.write(event(chunk("more ")))
+        await exchange.upstream.gate.acquire()
+
+
 HTML = b"<!doctype html>\n<html><body>502: ask your administrator</body></html>\n"
 
 SCRIPT: Mapping[str, Behaviour] = {
@@ -188,6 +219,17 @@ SCRIPT: Mapping[str, Behaviour] = {
     "garbage-json": events("{not json"),
     "html": raw(HTML, content_type="text/html"),
     "huge-line": raw(*[b"data: " + b"x" * 65536] + [b"x" * 65536] * 16),
+    "ten-megabytes": raw(b"data: ", *[b"x" * 65536] * 160),
+    "endless": endless,
+    "tool-call": events(
+        call_piece(id="call_1", name="weather", arguments=""),
+        call_piece(arguments='{"city": '),
+        call_piece(arguments='"Bern"}'),
+        chunk(finish="tool_calls", usage=USAGE),
+        "[DONE]",
+    ),
+    "reasoning": events(thought("Let me "), thought("think."), chunk("42"), chunk(finish="stop"), "[DONE]"),
+    "cut-thinking": cut(thought("Let me ")),
     "lone-surrogate": events(chunk("a\ud83d"), chunk("b"), chunk(finish="stop"), "[DONE]"),
     "split-surrogates": events(chunk("a\ud83d"), chunk("\ude00b"), chunk(finish="stop"), "[DONE]"),
 }

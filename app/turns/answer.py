@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pymongo.errors import PyMongoError
 
+from app.kit.cancellation import raise_if_cancelled
 from app.kit.clock import now
 from app.kit.errors import VerbatimError
 from app.kit.logs import logger
@@ -39,6 +40,7 @@ class Answer:
     async def listen(self, request: RequestMaker, log: OwnLog, *, on_behalf_of: str) -> None:
         """Take everything the model says, and hand its text to the log; raises ProviderError."""
         asked = await request()
+        raise_if_cancelled()
         async with aclosing(self.models.stream(asked, on_behalf_of=on_behalf_of)) as chunks:
             async for chunk in chunks:
                 if isinstance(chunk, TextDelta):

@@ -3,12 +3,13 @@ that wait while nobody sees to them."""
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from bson import ObjectId
 from pymongo.errors import PyMongoError
 
 from app.conversations.repository import ConversationRepository
+from app.kit.cancellation import raise_if_cancelled
 from app.kit.changes import Change, ChangeFeed, Watch
 from app.kit.logs import logger
 from app.kit.repository import Row
@@ -47,12 +48,17 @@ class Housekeeping:
         self._go_on = go_on
         self._tasks: list[asyncio.Task[None]] = []
         self._strays: set[ObjectId] = set()
+        self._heirs: list[Callable[[Sequence[str]], Awaitable[None]]] = []
         membership.when_lost(runner.interrupt_of)
         condition = {
             "operationType": "update",
             "updateDescription.updatedFields.cancel_requested_at": {"$exists": True},
         }
         feed.watch(Watch("turns", condition, (), self._on_cancel, lambda: None))
+
+    def inherit(self, heir: Callable[[Sequence[str]], Awaitable[None]]) -> None:
+        """Call `heir` in every sweep with the workers that are dead, to see to what they have left."""
+        self._heirs.append(heir)
 
     def open(self) -> None:
         lease = self._lease_seconds
@@ -81,6 +87,8 @@ class Housekeeping:
         await self._end_strays()
         if not self._runner.is_stopping:
             await self._go_on_with_waiting()
+        for heir in self._heirs:
+            await heir(dead)
 
     async def _end_strays(self) -> None:
         """End turns of ours that do not run: their begin or their end was cut off by a database that went away.
@@ -120,6 +128,7 @@ class Housekeeping:
 
 async def _forever(work: Callable[[], Awaitable[None]], seconds: float) -> None:
     while True:
+        raise_if_cancelled()
         await asyncio.sleep(seconds * random.uniform(0.8, 1.2))  # noqa: S311 spreads the processes
         try:
             await work()

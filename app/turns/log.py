@@ -78,13 +78,13 @@ class LogFollower:
         """The next events, waited for at most so long: nothing when there were none, None behind the last one."""
         if self._has_end:
             return None
-        if self._log.is_over:
-            self._seen = min(self._seen, self._log.last - 1)  # the end is told to everybody, also to who knows it
-        elif self._seen >= self._log.last:
+        if self._seen >= self._log.last and not self._log.is_over:
             self._news.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await self._news.wait()
+        if self._log.is_over:
+            self._seen = min(self._seen, self._log.last - 1)  # the end is told to everybody, also to who knows it
         events = self._log.read(self._seen)
         self._seen += len(events)
         self._has_end = self._log.is_over and self._seen == self._log.last

@@ -8,7 +8,6 @@ from contextlib import aclosing
 import pytest
 from aiohttp import web
 
-from app.llm import openai_compatible
 from app.llm.openai_compatible import OpenAICompatible
 from app.llm.provider import Finish, ProviderError, TextDelta
 from tests.llm.conftest import Connect, ask, complete
@@ -120,10 +119,9 @@ async def test_cookies_are_not_kept(upstream: Upstream, provider: OpenAICompatib
 
 
 async def test_the_limit_of_connections_holds_and_waiting_for_one_is_bounded(
-    upstream: Upstream, connect: Connect, monkeypatch: pytest.MonkeyPatch
+    upstream: Upstream, connect: Connect
 ) -> None:
-    monkeypatch.setattr(openai_compatible, "MAX_CONNECTIONS", 1)
-    provider = connect(connect_timeout=0.05)
+    provider = connect(connect_timeout=0.05, max_concurrency=1)
     async with aclosing(provider.stream(ask("stall-middle"))) as chunks:
         assert await anext(chunks) == TextDelta("Hel")
         with pytest.raises(ProviderError) as error:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.llm.history import estimate_tokens, fit_history
-from app.llm.provider import ChatMessage
+from app.llm.provider import ChatMessage, ToolCall
 
 PLENTY = 10**6
 
@@ -87,6 +87,33 @@ def test_the_last_question_is_kept_over_budget() -> None:
 def test_without_any_question_the_newest_remain() -> None:
     assert fit(chat("a 1", "a 2", "a 3"), max_messages=2) == ["a 2", "a 3"]
     assert fit(chat("a 1", "a " + "x" * 99), max_tokens=1) == ["a " + "x" * 99]
+
+
+def call(*ids: str) -> ChatMessage:
+    return ChatMessage("assistant", "", tuple(ToolCall(id, "f", "x" * 36) for id in ids))
+
+
+def result(id: str) -> ChatMessage:
+    return ChatMessage("tool", f"of {id}", tool_call_id=id)
+
+
+def test_a_result_is_not_kept_without_its_call() -> None:
+    # A call counts 10 tokens, everything else 1 or 2.
+    messages = [*chat("u 1"), call("a", "b"), result("a"), result("b"), *chat("a 3")]
+    assert fit(messages, max_tokens=30) == ["u 1", "a ", "t of a", "t of b", "a 3"]
+    assert fit(messages, max_tokens=15) == ["u 1", "a 3"]
+    assert fit(messages, max_messages=3) == ["u 1", "a 3"]
+    later = [*messages, *chat("u 4"), call("c"), result("c"), *chat("a 5")]
+    assert fit(later, max_messages=4) == ["u 4", "a ", "t of c", "a 5"]
+    assert fit(later, max_messages=3) == ["u 4", "a 5"]
+
+
+def test_a_result_that_names_no_call_is_kept_as_far_as_it_fits() -> None:
+    assert fit(chat("u 1", "a 2", "t 3", "a 4"), max_messages=3) == ["u 1", "t 3", "a 4"]
+
+
+def test_a_result_is_kept_when_nothing_else_remains() -> None:
+    assert fit([call("a"), result("a")], max_messages=1) == ["t of a"]
 
 
 @given(

@@ -96,9 +96,13 @@ STREAMS: dict[str, tuple[list[Any], str, Finish]] = {
     "role and null content repeated, empty finish reason": (
         [role_everywhere(None), role_everywhere("Hi"), role_everywhere(""), chunk(finish="stop"), "[DONE]"],
         "Hi",
-        Finish("stop"),
+        Finish("stop", reasoning="hmmhmmhmm"),
     ),
-    "only reasoning, no text": ([role_everywhere(None), chunk(finish="stop"), "[DONE]"], "", Finish("stop")),
+    "only reasoning, no text": (
+        [role_everywhere(None), chunk(finish="stop"), "[DONE]"],
+        "",
+        Finish("stop", reasoning="hmm"),
+    ),
     "no choices at first": ([{"choices": []}, {}, chunk("Hi", finish="stop")], "Hi", Finish("stop")),
     "finish reason repeated with the usage": (
         [chunk("Hi"), chunk(finish="length"), chunk(finish="length", usage=USAGE)],

@@ -1,5 +1,6 @@
-"""Conversations, and an upstream that can be made to misbehave."""
+"""Conversations, an upstream that can be made to misbehave, and other processes."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,16 @@ import pytest
 from bson import ObjectId
 
 from app.config import ProviderSettings, Settings
-from app.kit.repository import Row
-from app.services import Services
-from app.turns.model import Turn, TurnEvents
-from app.turns.streams import outcome_of
-from tests.conftest import DATABASE
+from app.database import Database
+from app.kit.repository import EVERYTHING, Row
+from app.services import Services, build_services
+from app.turns.events import Event
+from app.turns.model import Turn
+from app.turns.model import TurnEvents as StoredEvents
+from app.turns.schemas import TurnCreate
+from app.turns.service import Begun
+from app.turns.streams import TurnEvents, outcome_of
+from tests.conftest import DATABASE, Person
 from tests.upstream import Upstream
 
 
@@ -73,5 +79,41 @@ async def stored_turns() -> list[Row]:
 
 async def logged_text() -> str:
     """All text in the log of turns, which holds one turn in these tests."""
-    rows = await TurnEvents.get_pymongo_collection().find(sort=[("_id", 1)]).to_list()
+    rows = await StoredEvents.get_pymongo_collection().find(sort=[("_id", 1)]).to_list()
     return "".join(row.get("text", "") for row in rows)
+
+
+@pytest.fixture
+async def other(settings: Settings, empty_database: Database) -> AsyncIterator[Services]:
+    """Another process on the same database, in good health."""
+    built = build_services(settings, empty_database)
+    built.open()
+    await built.changes.opened()
+    yield built
+    built.turns.runner.stop()
+    await built.aclose()
+
+
+@pytest.fixture
+async def silent(settings: Settings, empty_database: Database) -> AsyncIterator[Services]:
+    """A process that runs turns and never says that it lives."""
+    built = build_services(settings, empty_database)
+    yield built
+    built.turns.runner.stop()
+    await built.aclose()
+
+
+async def begin(services: Services, person: Person, conversation: str, **fields: Any) -> Begun:
+    """A turn that this process runs: the model waits for `gate.release()` before each word unless told otherwise."""
+    id = ObjectId(conversation.rpartition("/")[2])
+    new = TurnCreate(**{"content": "Hi", "model": "local:drip", **fields})
+    return await services.turns.ask(EVERYTHING, id, new, requester=person.id)
+
+
+async def wait_for_delta(events: TurnEvents) -> Event:
+    """The next delta of a turn."""
+    async with asyncio.timeout(10):
+        while True:
+            for event in await events.next(None) or pytest.fail("the turn is over"):
+                if event.name == "delta":
+                    return event

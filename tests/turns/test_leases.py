@@ -1,7 +1,7 @@
 """Turns of processes that died, that only seemed to, and that cannot store how they ended."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,13 +15,14 @@ from app.database import Database
 from app.kit.repository import EVERYTHING
 from app.llm.echo import Echo
 from app.services import Services, build_services
-from app.turns import runner
-from app.turns.model import Turn
-from app.turns.schemas import TurnCreate
+from app.turns import runner, writer
+from app.turns.model import TurnEvents, Worker
 from app.turns.service import Begun
+from app.turns.streams import outcome_of
+from app.turns.workers import Membership, WorkerRepository
 from tests.conftest import Person
 from tests.streams import events_of, joined, stream, streaming
-from tests.turns.conftest import ended, messages_of
+from tests.turns.conftest import begin, ended, logged_text, messages_of, wait_for_delta
 from tests.upstream import TOKENS, Upstream
 
 pytestmark = pytest.mark.mongod
@@ -29,92 +30,153 @@ pytestmark = pytest.mark.mongod
 DRIP = {"content": "Hi", "model": "local:drip"}
 
 
-@pytest.fixture
-async def silent(settings: Settings, empty_database: Database) -> AsyncIterator[Services]:
-    """A process that never renews its leases."""
-    built = build_services(settings, empty_database)
-    yield built
-    built.turns.runner.stop()
-    await built.aclose()
-
-
-async def begin(services: Services, person: Person, conversation: str) -> Begun:
-    id = ObjectId(conversation.rpartition("/")[2])
-    return await services.turns.begin(EVERYTHING, id, TurnCreate(content="Hi", model="local:drip"), requester=person.id)
-
-
-async def first_delta(begun: Begun, upstream: Upstream) -> None:
+async def first_word(services: Services, begun: Begun, upstream: Upstream) -> None:
+    """Return when the first word of the answer is stored."""
     upstream.gate.release()
-    async for event in begun.events():
-        if event.name == "delta":
-            return
+    events = await services.turns.streams.open(begun.turn["id"])
+    await wait_for_delta(events)
+    await events.aclose()
 
 
-async def until_state(services: Services, turn: dict[str, Any], state: str) -> dict[str, Any]:
-    """The turn once it is in this state, into which another process brings it."""
-    async with asyncio.timeout(10):
-        while (stored := await services.turns.get(EVERYTHING, turn["id"]))["state"] != state:  # noqa: ASYNC110
-            await asyncio.sleep(0.05)
-    return stored
-
-
-async def expire(turn_id: Any) -> None:
-    await Turn.get_pymongo_collection().update_one(
-        {"_id": turn_id}, {"$set": {"lease.expires_at": datetime(2020, 1, 1, tzinfo=UTC)}}
+async def expire(services: Services) -> None:
+    """Let the process have been silent for years."""
+    worker = services.housekeeping._membership.id
+    await Worker.get_pymongo_collection().update_one(
+        {"_id": worker}, {"$set": {"expires_at": datetime(2020, 1, 1, tzinfo=UTC)}}
     )
+
+
+async def bury(by: Services, dead: Services) -> None:
+    """Let one process end the turns of another one."""
+    await expire(dead)
+    await by.housekeeping._sweep()
+    seen = by.housekeeping._membership._seen
+    seen.update({id: (expires_at, 0.0) for id, (expires_at, _) in seen.items()})  # it was seen long ago
+    await by.housekeeping._sweep()
 
 
 @pytest.mark.slow
 async def test_a_turn_whose_process_is_silent_is_interrupted_and_keeps_its_text(
-    as_ana: httpx.AsyncClient, ana: Person, conversation: str, silent: Services, upstream: Upstream
+    as_ana: httpx.AsyncClient, ana: Person, conversation: str, silent: Services, upstream: Upstream, settings: Settings
 ) -> None:
     begun = await begin(silent, ana, conversation)
-    await first_delta(begun, upstream)
+    await first_word(silent, begun, upstream)
 
-    stored = await until_state(silent, begun.turn, "interrupted")
+    async with asyncio.timeout(settings.turn_lease * 2.5):
+        while (stored := await silent.turns.get(EVERYTHING, begun.turn["id"]))["state"] == "running":  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
 
+    assert stored["state"] == "interrupted"
     assert stored["assistant_message"]["content"] == TOKENS[0]
     assert stored["assistant_message"]["status"] == "interrupted"
     assert stored["error"]["code"] == "server_died"
     assert (await as_ana.post(f"{conversation}/turns", json={"content": "Again"})).status_code == 201
 
 
-async def test_a_process_that_wakes_up_too_late_stores_nothing_and_tells_what_is_stored(
-    as_ana: httpx.AsyncClient, ana: Person, conversation: str, silent: Services, upstream: Upstream
+async def test_a_process_that_wakes_up_too_late_writes_nothing_and_tells_what_is_stored(
+    as_ana: httpx.AsyncClient,
+    ana: Person,
+    conversation: str,
+    silent: Services,
+    other: Services,
+    upstream: Upstream,
 ) -> None:
     begun = await begin(silent, ana, conversation)
-    await first_delta(begun, upstream)
-    await expire(begun.turn["id"])
-    await as_ana.post(f"{conversation}/turns", json={"content": "Again"})
+    await first_word(silent, begun, upstream)
+    follower = await silent.turns.streams.open(begun.turn["id"])
+    await bury(other, silent)
+    logged = await TurnEvents.get_pymongo_collection().find().to_list()
+    stored = await messages_of(as_ana, conversation)
     for _ in TOKENS[1:]:
         upstream.gate.release()
 
-    told = await begun.outcome()
+    told = await outcome_of(follower)
 
     assert told["state"] == "interrupted"
-    assert told == await silent.turns.get(EVERYTHING, begun.turn["id"])
     assert told["assistant_message"]["content"] == TOKENS[0]
+    assert told == await silent.turns.get(EVERYTHING, begun.turn["id"])
+    assert await TurnEvents.get_pymongo_collection().find().to_list() == logged
+    assert await messages_of(as_ana, conversation) == stored
+    assert await logged_text() == TOKENS[0]
 
 
-async def test_a_conversation_is_free_as_soon_as_the_lease_is_over(
-    as_ana: httpx.AsyncClient, ana: Person, conversation: str, silent: Services, upstream: Upstream
+async def test_a_word_that_was_stored_just_before_the_end_is_kept(
+    ana: Person,
+    conversation: str,
+    silent: Services,
+    other: Services,
+    upstream: Upstream,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     begun = await begin(silent, ana, conversation)
-    await first_delta(begun, upstream)
-    busy = await as_ana.post(f"{conversation}/turns", json={"content": "Again"})
-    assert busy.status_code == 409
-    await expire(begun.turn["id"])
+    await first_word(silent, begun, upstream)
+    read = other.housekeeping._events.text
 
-    response = await as_ana.post(f"{conversation}/turns", json={"content": "Again"})
+    async def read_then_another_word(turn_id: ObjectId) -> tuple[str, int]:
+        found = await read(turn_id)
+        if found[0] == TOKENS[0]:
+            events = await silent.turns.streams.open(begun.turn["id"], after=2)
+            upstream.gate.release()
+            await wait_for_delta(events)
+            await events.aclose()
+        return found
 
-    assert response.status_code == 201
-    statuses = [(message["seq"], message["status"]) for message in await messages_of(as_ana, conversation)]
-    assert statuses == [(1, "complete"), (2, "interrupted"), (3, "complete"), (4, "complete")]
+    monkeypatch.setattr(other.housekeeping._events, "text", read_then_another_word)
+    await bury(other, silent)
+
+    stored = await other.turns.get(EVERYTHING, begun.turn["id"])
+    assert (stored["state"], stored["assistant_message"]["content"]) == ("interrupted", TOKENS[0] + TOKENS[1])
+    assert await logged_text() == TOKENS[0] + TOKENS[1]
+
+
+async def test_a_process_that_was_declared_dead_goes_on_under_another_name(
+    ana: Person, conversation: str, silent: Services, other: Services, upstream: Upstream
+) -> None:
+    begun = await begin(silent, ana, conversation)
+    await first_word(silent, begun, upstream)
+    before = silent.housekeeping._membership.id
+    await bury(other, silent)
+
+    await silent.housekeeping._membership.renew()
+
+    assert silent.housekeeping._membership.id != before
+    assert (await silent.turns.outcome(begun.turn))["state"] == "interrupted"
+    again = await begin(silent, ana, conversation, model="echo")
+    assert (await silent.turns.outcome(again.turn))["state"] == "completed"
+
+
+async def test_who_was_silent_because_the_database_was_away_is_given_time_to_be_heard(
+    ana: Person, conversation: str, silent: Services, other: Services, upstream: Upstream
+) -> None:
+    begun = await begin(silent, ana, conversation)
+    await expire(silent)
+
+    await other.housekeeping._sweep()
+    await silent.housekeeping._membership.renew()
+    await other.housekeeping._sweep()
+
+    assert (await other.turns.get(EVERYTHING, begun.turn["id"]))["state"] == "running"
+    for _ in TOKENS:
+        upstream.gate.release()
+    assert (await other.turns.outcome(begun.turn))["state"] == "completed"
+
+
+async def test_a_worker_that_renews_in_the_last_moment_is_not_declared_dead(empty_database: Database) -> None:
+    rows = WorkerRepository(lease_seconds=1)
+    member = Membership(rows)
+    await member.renew()
+    await Worker.get_pymongo_collection().update_one({}, {"$set": {"expires_at": datetime(2020, 1, 1, tzinfo=UTC)}})
+    [silent] = await rows.silent()
+
+    await member.renew()
+
+    assert not await rows.declare_dead(silent)
+    assert await rows.silent() == []
 
 
 @pytest.mark.slow
 async def test_a_turn_that_outlasts_its_lease_many_times_is_left_alone(
-    live_ana: httpx.AsyncClient, conversation: str, upstream: Upstream, settings: Settings
+    live_ana: httpx.AsyncClient, conversation: str, upstream: Upstream, settings: Settings, other: Services
 ) -> None:
     async with streaming(live_ana, f"{conversation}/turns", DRIP) as response:
         events = events_of(response)
@@ -130,9 +192,7 @@ async def test_a_process_does_not_bury_its_own_turns_after_the_database_was_away
     live_ana: httpx.AsyncClient, conversation: str, upstream: Upstream, services: Services
 ) -> None:
     async with streaming(live_ana, f"{conversation}/turns", DRIP) as response:
-        turn_id = ObjectId(response.headers["location"].rpartition("/")[2])
-        await expire(turn_id)
-        await services.turns.runner._reap()
+        await bury(services, services)
         busy = await live_ana.post(f"{conversation}/turns", json={"content": "Again"})
         assert busy.status_code == 409
         for _ in TOKENS:
@@ -143,6 +203,26 @@ async def test_a_process_does_not_bury_its_own_turns_after_the_database_was_away
     assert joined(events) == "".join(TOKENS)
 
 
+async def test_a_turn_that_was_stored_and_never_ran_is_ended(
+    ana: Person, as_ana: httpx.AsyncClient, conversation: str, silent: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim = silent.turns._claim
+
+    async def lost(*args: Any, **options: Any) -> Any:
+        await claim(*args, **options)
+        raise AutoReconnect("the answer to the commit was lost")
+
+    monkeypatch.setattr(silent.turns, "_claim", lost)
+    with pytest.raises(AutoReconnect):
+        await begin(silent, ana, conversation)
+    assert [message["status"] for message in await messages_of(as_ana, conversation)] == ["complete", "streaming"]
+
+    await silent.housekeeping._sweep()
+    await silent.housekeeping._sweep()
+
+    assert [message["status"] for message in await messages_of(as_ana, conversation)] == ["complete", "interrupted"]
+
+
 async def test_a_turn_whose_conversation_is_purged_ends_for_those_who_follow(
     live_ana: httpx.AsyncClient, conversation: str, upstream: Upstream
 ) -> None:
@@ -151,12 +231,12 @@ async def test_a_turn_whose_conversation_is_purged_ends_for_those_who_follow(
         await anext(events)
         purged = await live_ana.delete(conversation, params={"permanent": "true"})
         assert purged.status_code == 204
-        for _ in TOKENS:
-            upstream.gate.release()
         rest = [event async for event in events]
 
-    assert rest[-1].event == "turn.interrupted"
-    assert rest[-1].data["state"] == "interrupted"
+    assert rest[-1].event == "turn.cancelled"
+    assert rest[-1].data["state"] == "cancelled"
+    assert await TurnEvents.get_pymongo_collection().count_documents({}) == 0
+    await upstream.hung_up.acquire()
 
 
 def failing(work: Callable[..., Awaitable[Any]], *, times: int) -> Callable[..., Awaitable[Any]]:
@@ -173,20 +253,42 @@ def failing(work: Callable[..., Awaitable[Any]], *, times: int) -> Callable[...,
     return fail
 
 
-async def test_an_end_that_cannot_be_stored_is_tried_again(
-    as_ana: httpx.AsyncClient, conversation: str, services: Services, monkeypatch: pytest.MonkeyPatch
+def unheard(work: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    """`work`, done the first time but never answered."""
+    is_first = True
+
+    async def fail(*args: Any, **options: Any) -> Any:
+        nonlocal is_first
+        result = await work(*args, **options)
+        if is_first:
+            is_first = False
+            raise AutoReconnect("connection closed")
+        return result
+
+    return fail
+
+
+@pytest.mark.parametrize("fault", [lambda work: failing(work, times=2), unheard], ids=["not done", "not heard"])
+async def test_an_end_that_seems_not_to_be_stored_is_tried_again(
+    live_ana: httpx.AsyncClient,
+    conversation: str,
+    services: Services,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: Callable[..., Any],
 ) -> None:
     monkeypatch.setattr(runner, "_PAUSES", (0, 0, 0))
     finisher = services.turns._finisher
-    monkeypatch.setattr(finisher, "finish", failing(finisher.finish, times=2))
+    monkeypatch.setattr(finisher, "finish", fault(finisher.finish))
 
-    response = await as_ana.post(f"{conversation}/turns", json={"content": "Hello"})
+    events = await stream(live_ana, f"{conversation}/turns", {"content": "Hello, world of words"})
 
-    assert response.status_code == 201
-    assert response.json()["assistant_message"]["content"] == "Hello"
+    assert events[-1].event == "turn.completed"
+    assert joined(events) == events[-1].data["assistant_message"]["content"] == "Hello, world of words"
+    assert events[-1].data["last_event"] == events[-1].id
+    assert await logged_text() == "Hello, world of words"
 
 
-async def test_a_turn_that_cannot_store_its_end_says_what_its_lease_will_make_of_it(
+async def test_a_turn_that_cannot_store_its_end_says_what_will_be_made_of_it(
     live_ana: httpx.AsyncClient, conversation: str, services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runner, "_PAUSES", (0, 0, 0))
@@ -198,8 +300,8 @@ async def test_a_turn_that_cannot_store_its_end_says_what_its_lease_will_make_of
     told = events[-1]
     assert told.event == "turn.interrupted"
     assert told.data["assistant_message"]["content"] == joined(events) == "Hello"
-    await expire(ObjectId(told.data["id"]))
-    await services.turns.runner._reap()
+    await services.housekeeping._sweep()
+    await services.housekeeping._sweep()
     stored = await services.turns.get(EVERYTHING, ObjectId(told.data["id"]))
     assert (stored["state"], stored["assistant_message"]["content"]) == ("interrupted", "Hello")
 
@@ -220,9 +322,11 @@ async def test_a_client_that_waits_is_told_that_the_end_could_not_be_stored(
 async def test_a_word_that_cannot_be_stored_is_not_shown_and_the_turn_fails(
     live_ana: httpx.AsyncClient, conversation: str, services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(services.turns.rows, "log", failing(services.turns.rows.log, times=1))
+    monkeypatch.setattr(writer, "_PAUSE_SECONDS", 0)
+    events_rows = services.turns._events
+    monkeypatch.setattr(events_rows, "append", failing(events_rows.append, times=3))
 
-    events = await stream(live_ana, f"{conversation}/turns", {"content": "Hello"})
+    events = await stream(live_ana, f"{conversation}/turns", {"content": "Hello", "model": "local:tokens"})
 
     assert [event.event for event in events] == ["turn.started", "turn.failed"]
     assert events[-1].data["error"]["code"] == "database_unavailable"
@@ -244,3 +348,34 @@ async def test_a_fault_of_the_program_is_a_500_with_the_turn(
     assert "secret detail" not in response.text
     turn = await ended(services, response.headers["location"])
     assert turn["error"]["code"] == "internal_error"
+
+
+async def test_two_processes_that_bury_the_same_turn_end_it_once(
+    ana: Person, conversation: str, silent: Services, other: Services, services: Services, upstream: Upstream
+) -> None:
+    begun = await begin(silent, ana, conversation)
+    await first_word(silent, begun, upstream)
+    turn = await silent.turns.rows.find_stored({"_id": begun.turn["id"]})
+    assert turn is not None
+
+    await asyncio.gather(*(process.housekeeping.interrupt(turn) for process in (other, services) * 3))
+
+    ends = await TurnEvents.get_pymongo_collection().find({"end": {"$exists": True}}).to_list()
+    assert [row["end"] for row in ends] == ["interrupted"]
+    assert (await other.turns.get(EVERYTHING, begun.turn["id"]))["version"] == 2
+
+
+async def test_a_process_that_ends_in_order_is_not_waited_for(
+    ana: Person, conversation: str, upstream: Upstream, settings: Settings, empty_database: Database
+) -> None:
+    leaving = build_services(settings, empty_database)
+    begun = await begin(leaving, ana, conversation)
+    await first_word(leaving, begun, upstream)
+
+    leaving.turns.runner.stop()
+    await leaving.aclose()
+
+    stored = await leaving.turns.get(EVERYTHING, begun.turn["id"])
+    assert (stored["state"], stored["error"]["code"]) == ("interrupted", "server_stopped")
+    assert stored["assistant_message"]["content"] == TOKENS[0]
+    assert await Worker.get_pymongo_collection().count_documents({}) == 0

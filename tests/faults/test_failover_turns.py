@@ -1,0 +1,154 @@
+"""Answers go on while the database's primary is killed or hung, and a server that was hung itself harms nobody."""
+
+import asyncio
+import random
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from app.mongod import find_mongod
+from tests.faults.audit import Stored, differences
+from tests.faults.authors import look_again
+from tests.faults.replica_set import ReplicaSet
+from tests.faults.scenes import Scene, scene, writing
+from tests.faults.stories import asked
+from tests.upstream import Upstream
+
+pytestmark = [pytest.mark.mongod, pytest.mark.slow, pytest.mark.timeout(600)]
+
+KILLS = 5
+LONGEST_STALL = 8.0
+"""Seconds without a word: an election takes 2 to 4 of them, noticing that a primary hangs about as long again."""
+HUNG_SECONDS = 5.0
+TURNS = 6
+ALONE_SECONDS = 0.5
+"""Twice this is less than the election timeout, after which a lonely primary steps down."""
+
+
+@pytest.fixture(scope="module")
+async def lasting_replica_set(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ReplicaSet]:
+    mongod = await asyncio.to_thread(find_mongod, None)
+    async with ReplicaSet(tmp_path_factory.mktemp("replica set"), mongod) as members:
+        yield members
+
+
+@pytest.fixture
+async def replica_set(lasting_replica_set: ReplicaSet) -> ReplicaSet:
+    """The replica set of this module, recovered from the test before."""
+    await lasting_replica_set.healthy()
+    return lasting_replica_set
+
+
+async def _examine(here: Scene, upstream: Upstream) -> None:
+    """Nothing failed, nothing differs, every turn was completed and nobody had to come back."""
+    rng = random.Random(here.seed)
+    await look_again(here.ledger, lambda: here.fleet.pick(rng), rng)
+    assert here.ledger.faults == []
+    assert differences(await here.stored(), here.ledger.views, asked(upstream)) == []
+    assert {view.end for view in here.ledger.views} == {"turn.completed"}
+    assert {view.connections for view in here.ledger.views} == {1}
+
+
+async def test_answers_survive_the_death_of_the_primary(
+    tmp_path: Path, replica_set: ReplicaSet, upstream: Upstream
+) -> None:
+    async with scene(tmp_path, replica_set, upstream, pause=0.05) as here:
+        async with writing(here):
+            for _ in range(KILLS):
+                await here.ledger.wait_until_busy()
+                killed = await replica_set.kill_primary()
+                await replica_set.primary()
+                await replica_set.restart(killed)
+                await replica_set.healthy()
+        longest = here.report(f"{KILLS} primaries killed")
+        await _examine(here, upstream)
+
+    assert here.fleet.tracebacks == []
+    assert longest < LONGEST_STALL
+
+
+async def test_answers_survive_a_primary_that_hangs(
+    tmp_path: Path, replica_set: ReplicaSet, upstream: Upstream
+) -> None:
+    async with scene(tmp_path, replica_set, upstream, pause=0.05) as here:
+        async with writing(here):
+            await here.ledger.wait_until_busy()
+            hung = await replica_set.primary()
+            replica_set.stop(hung)
+            await asyncio.sleep(HUNG_SECONDS)  # the fault itself
+            replica_set.cont(hung)
+            await replica_set.healthy()
+        longest = here.report(f"primary hung for {HUNG_SECONDS:g} s")
+        await _examine(here, upstream)
+
+    assert here.fleet.tracebacks == []
+    assert longest < LONGEST_STALL
+
+
+async def test_a_server_that_sleeps_through_its_lease_writes_nothing_when_it_wakes_up(
+    tmp_path: Path, replica_set: ReplicaSet, upstream: Upstream
+) -> None:
+    async with scene(tmp_path, replica_set, upstream, pause=0.15, turn_lease=1) as here:
+        sleeper = here.first
+        async with asyncio.TaskGroup() as asking:
+            views = await here.begin(TURNS, sleeper, asking)
+            async with asyncio.TaskGroup() as watching:
+                for view in views:
+                    await view.reach(3)
+                    watching.create_task(here.watch(view, here.second))
+                sleeper.server.signal(signal.SIGSTOP)
+            before = await here.stored()  # every turn is over, and the model still talks to the one that sleeps
+            sleeper.server.signal(signal.SIGCONT)
+        awake = here.author("awake", sleeper)
+        await awake.open()
+        fresh = await awake.ask("And now?")
+        assert await sleeper.server.terminate() == 0
+        after = await here.stored()
+
+    assert here.ledger.faults == []
+    assert fresh.end == "turn.completed"
+    assert {view.end for view in here.ledger.views if view.question != fresh.question} == {"turn.interrupted"}
+    assert _changes(before, after) == []
+    assert differences(after, here.ledger.views, asked(upstream)) == []
+    assert here.fleet.tracebacks == []
+
+
+def _changes(before: Stored, after: Stored) -> list[str]:
+    """What became of rows since then, and what was added to the logs of their turns."""
+    return [
+        *(f"{id} became {after.turns[id]}" for id, row in before.turns.items() if after.turns[id] != row),
+        *(f"{id} became {after.messages[id]}" for id, row in before.messages.items() if after.messages[id] != row),
+        *(f"{id} was logged" for id in after.log.keys() - before.log.keys() if id[0] in before.turns),
+    ]
+
+
+async def test_what_only_a_dying_primary_has_is_shown_to_nobody(
+    tmp_path: Path, replica_set: ReplicaSet, upstream: Upstream
+) -> None:
+    async with scene(tmp_path, replica_set, upstream, pause=0.05, turn_lease=1) as here:
+        primary, others = await replica_set.primary(), await replica_set.secondaries()
+        async with asyncio.TaskGroup() as following:
+            for view in await here.begin(TURNS, here.first, following):
+                await view.reach(3)
+            for member in others:
+                replica_set.stop(member)
+            await asyncio.sleep(ALONE_SECONDS)  # words are written that no majority gets
+            await here.fleet.kill(here.first)  # who said them will never say them again
+            for view in list(here.ledger.views):
+                following.create_task(here.watch(view, here.second))
+            alone = await here.stored(primary)
+            await asyncio.sleep(ALONE_SECONDS)  # time enough to show them
+            await primary.kill()
+            for member in others:
+                replica_set.cont(member)
+            await replica_set.restart(primary)
+        await replica_set.healthy()
+        after = await here.stored()
+
+    assert any(id not in after.log for id in alone.log), "the fault came to nothing: a majority had every word"
+    assert here.ledger.faults == []
+    assert {view.end for view in here.ledger.views} == {"turn.interrupted"}
+    assert differences(after, here.ledger.views, asked(upstream)) == []
+    assert here.fleet.tracebacks == []
