@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, cast, get_args
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 MEBIBYTE = 1024 * 1024
@@ -142,9 +142,25 @@ class Settings(BaseSettings):
     turn_lease: float = Field(
         10, ge=1, le=600, description="seconds of silence after which a process counts as dead and its turns are ended"
     )
+    allowed_origins: list[str] = Field(
+        default_factory=list,
+        description="JSON: origins of web pages, besides the server's own, that may open a WebSocket",
+    )
+    socket_auth_timeout: float = Field(
+        5, gt=0, le=60, description="seconds in which a WebSocket without a key has to send one"
+    )
+    socket_token_in_url: bool = Field(False, description="accept a WebSocket's key as ?token=, which proxies may log")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe line to log")
     log_format: Literal["console", "json"] = Field("console", description="for people, or for machines")
     docs: bool = Field(True, description="serve /docs and /openapi.json")
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _origins(cls, origins: list[str]) -> list[str]:
+        for origin in origins:
+            if not re.fullmatch(r"https?://[^/?#\s]+", origin):
+                raise ValueError(f"{origin!r} is no origin such as https://chat.example.com")
+        return [origin.lower() for origin in origins]
 
     @field_validator("bootstrap_key")
     @classmethod
@@ -177,16 +193,18 @@ class Settings(BaseSettings):
                 raise ValueError(f"{name!r} cannot name a model: only its end may be *")
         return prices
 
-    @model_validator(mode="after")
-    def _known_fallbacks(self) -> "Settings":
-        for model, others in self.llm_fallbacks.items():
+    @field_validator("llm_fallbacks")
+    @classmethod
+    def _known_fallbacks(cls, fallbacks: dict[str, list[str]], info: ValidationInfo) -> dict[str, list[str]]:
+        providers = info.data.get("llm_providers", {})
+        for model, others in fallbacks.items():
             for each in (model, *others):
                 provider, _, upstream_model = each.partition(":")
-                if each != "echo" and not (provider in self.llm_providers and upstream_model):
-                    raise ValueError(f"VERBATIM_LLM_FALLBACKS: {each!r} is no model of a provider that is set up")
+                if each != "echo" and not (provider in providers and upstream_model):
+                    raise ValueError(f"{each!r} is no model of a provider that is set up")
             if len({model, *others}) <= len(others):
-                raise ValueError(f"VERBATIM_LLM_FALLBACKS: a model comes twice in the list of {model!r}")
-        return self
+                raise ValueError(f"a model comes twice in the list of {model!r}")
+        return fallbacks
 
     @model_validator(mode="after")
     def _safe_in_production(self) -> "Settings":

@@ -33,6 +33,9 @@ class AnswerText:
 
     def take(self, piece: str) -> str:
         """The text that can go out now that `piece` has arrived; may be empty."""
+        if not self._held and piece.isascii() and len(piece) <= self._room:
+            self._room -= len(piece)
+            return piece
         text = self._held + piece
         self._held = text[-1:] if "\ud800" <= text[-1:] <= "\udbff" else ""
         return self._fit(well_formed(text.removesuffix(self._held)))

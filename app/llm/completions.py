@@ -49,7 +49,8 @@ class EventStreamReader:
             return
         try:
             for payload in self._parser.feed(chunk):
-                yield from self._read(payload)
+                if piece := self._read(payload):
+                    yield piece
         except EventTooLargeError as error:
             raise ProviderError("upstream_invalid", f"{self._provider} sent an event that is too large.") from error
 
@@ -66,20 +67,21 @@ class EventStreamReader:
         """An event without the empty line behind it: the last words of a sloppy server, or half of a cut event."""
         try:
             for payload in self._parser.end():
-                yield from self._read(payload)
+                if piece := self._read(payload):
+                    yield piece
         except ProviderError as error:
             if error.code != "upstream_invalid":
                 raise
 
-    def _read(self, payload: str) -> Iterator[Piece]:
+    def _read(self, payload: str) -> Piece | None:
         if self.is_done or not payload:
-            return
+            return None
         if payload.strip() == _DONE:
             self.is_complete = self.is_done = True
-            return
+            return None
         piece = read_piece(payload, self._provider, secret=self._secret)
         self.is_complete = self.is_complete or piece.reason is not None
-        yield piece
+        return piece
 
 
 class JSONReader:

@@ -39,7 +39,7 @@ class OpenAICompatible:
         self._max_answer_bytes = max_answer_bytes
         self._secret = settings.api_key.get_secret_value() if settings.api_key else None
         target = endpoint(name, settings)
-        self._parameters = target.parameters
+        self._target = target
         self._connection = Connection(
             name, target, connect_timeout=settings.connect_timeout, limit=settings.max_concurrency
         )
@@ -49,7 +49,7 @@ class OpenAICompatible:
         waits = Waits(self.name, self._settings, total=total)
         answer = _Answer(self._max_answer_bytes)
         try:
-            async with self._connection.post(request_body(request, self._parameters), waits) as body:
+            async with self._connection.post(self._body(request), waits) as body:
                 reader = await self._reader(body, waits)
                 while not answer.is_full and (packet := await _next_packet(reader, body)):
                     for delta in answer.deltas(reader.feed(packet), waits):
@@ -68,6 +68,9 @@ class OpenAICompatible:
     async def aclose(self) -> None:
         """See `Provider.aclose`; the provider cannot be used afterwards."""
         await self._connection.aclose()
+
+    def _body(self, request: CompletionRequest) -> bytes:
+        return request_body(request, self._target.parameters, has_short_call_ids=self._target.has_short_call_ids)
 
     async def _reader(self, body: Body, waits: Waits) -> Reader:
         if not 200 <= body.status < 300:

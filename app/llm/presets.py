@@ -15,12 +15,16 @@ Names = Mapping[Parameter, str | None]
 
 @dataclass(frozen=True)
 class Preset:
-    """`base_url` is None where only the operator can know it. `key_header` carries `key_prefix` and the key."""
+    """`base_url` is None where only the operator can know it. `key_header` carries `key_prefix` and the key.
+
+    `has_short_call_ids`: ids of tool calls, also other vendors' in the history, must be nine letters or digits.
+    """
 
     base_url: str | None
     key_header: str = "Authorization"
     key_prefix: str = "Bearer "
     parameters: Names = field(default_factory=dict)
+    has_short_call_ids: bool = False
 
 
 # Newer models refuse `max_tokens`; the older ones that are still served accept both.
@@ -45,7 +49,7 @@ PRESETS: Mapping[ProviderKind, Preset] = {
     "qianfan": Preset("https://qianfan.baidubce.com/v2"),
     # Outside China: https://api.moonshot.ai/v1
     "moonshot": Preset("https://api.moonshot.cn/v1"),
-    "mistral": Preset("https://api.mistral.ai/v1", parameters=_MISTRAL),
+    "mistral": Preset("https://api.mistral.ai/v1", parameters=_MISTRAL, has_short_call_ids=True),
     "groq": Preset("https://api.groq.com/openai/v1"),
     "openrouter": Preset("https://openrouter.ai/api/v1"),
     "ollama": Preset("http://127.0.0.1:11434/v1"),
@@ -56,11 +60,12 @@ PRESETS: Mapping[ProviderKind, Preset] = {
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where one upstream is called, with which header, and what it calls the parameters."""
+    """Where one upstream is called, with which header, and how it wants its requests; see `Preset`."""
 
     url: str
     key_headers: Mapping[str, str]
     parameters: Names
+    has_short_call_ids: bool
 
 
 def endpoint(name: str, settings: ProviderSettings) -> Endpoint:
@@ -74,4 +79,5 @@ def endpoint(name: str, settings: ProviderSettings) -> Endpoint:
         url=f"{base_url.rstrip('/')}/chat/completions",
         key_headers={preset.key_header: preset.key_prefix + key} if key else {},
         parameters={**preset.parameters, **settings.parameters},
+        has_short_call_ids=preset.has_short_call_ids,
     )

@@ -44,20 +44,26 @@ class Slots:
 
     def release(self) -> None:
         """Give the slot to the next in the queue, or back."""
-        if not self._queues:
-            self._free += 1
-            return
+        while self._queues:
+            turn = self._next()
+            if not turn.done():  # cancelled, but not yet gone
+                turn.set_result(None)
+                return
+        self._free += 1
+
+    def _next(self) -> Turn:
         caller = next(iter(self._queues))
         queue = self._queues.pop(caller)
         turn = queue.popleft()
+        self.waiting -= 1
         if queue:
             self._queues[caller] = queue  # behind all others
-        self.waiting -= 1
-        turn.set_result(None)
+        return turn
 
     def _leave(self, caller: str, turn: Turn) -> None:
-        queue = self._queues[caller]
-        queue.remove(turn)
-        self.waiting -= 1
-        if not queue:
-            del self._queues[caller]
+        queue = self._queues.get(caller, deque())
+        if turn in queue:
+            queue.remove(turn)
+            self.waiting -= 1
+            if not queue:
+                del self._queues[caller]

@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
+from math import ceil
 
 from app.config import ProviderSettings
 from app.kit.logs import logger
@@ -32,7 +33,7 @@ class Call:
 
     def left(self, total: float) -> float:
         now = asyncio.get_running_loop().time()
-        return total - (now - (self.started_at or now))
+        return total - (now - (now if self.started_at is None else self.started_at))
 
 
 @dataclass(frozen=True)
@@ -113,12 +114,18 @@ class Upstream:
     async def _attempt(self, request: CompletionRequest, left: float) -> Begun:
         if wait := self._breaker.wait():  # others have failed while this call waited
             raise self._unavailable("has failed several times in a row and is left alone for a while", wait)
+        if left <= 0:  # other attempts have taken it; that says nothing about this upstream
+            raise ProviderError("upstream_timeout", f"{self.provider.name} was not asked: the time was over.")
         is_trial = self._breaker.enter()
         chunks = self.provider.stream(request, total=left)
         try:
             first = await anext(chunks)
         except ProviderError as error:
             self._breaker.failed(error, is_trial=is_trial)
+            if wait := self._breaker.wait():
+                logger.error(
+                    "llm_upstream_left_alone", provider=self.provider.name, code=error.code, seconds=ceil(wait)
+                )
             raise
         except BaseException:
             self._breaker.left(is_trial=is_trial)

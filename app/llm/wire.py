@@ -18,6 +18,7 @@ _MAX_COUNT = 2**53
 
 # DeepSeek, Qwen and older vLLM; OpenRouter, Groq, Ollama and newer vLLM. Some send both, with the same text.
 _REASONING = ("reasoning_content", "reasoning")
+_PLAIN = frozenset(("role", "content"))  # what most deltas have, and nothing else
 
 
 class CallPiece(NamedTuple):
@@ -56,16 +57,19 @@ def read_piece(payload: str, provider: str, *, secret: str | None = None) -> Pie
     if not isinstance(delta, dict):
         raise not_a_completion(provider)
     reason = choice.get("finish_reason")
-    text, reasoning = _read_content(delta.get("content") or "", provider)
     usage = event.get("usage") or choice.get("usage")
-    calls = delta.get("tool_calls")
+    text, reasoning = _read_content(delta.get("content") or "", provider)
+    calls: tuple[CallPiece, ...] = ()
+    if delta.keys() - _PLAIN:
+        reasoning = reasoning or _read_reasoning(delta)
+        calls = _read_calls(delta.get("tool_calls") or [], provider)
     return Piece(
         text,
         shorten(reason, _MAX_REASON) if isinstance(reason, str) and reason else None,
         _read_usage(usage) if usage else None,
-        _is_token(delta),
-        reasoning or _read_reasoning(delta),
-        _read_calls(calls, provider) if calls else (),
+        bool(text) or _is_token(delta),
+        reasoning,
+        calls,
     )
 
 

@@ -19,7 +19,7 @@ from app.kit.repository import Row
 from app.turns.events import END_EVENTS, PAGE, Event, EventRepository, delta
 from app.turns.finisher import TurnFinisher
 from app.turns.log import LogFollower, TurnLog, events_of
-from app.turns.model import TERMINAL_STATES, TurnState
+from app.turns.model import TERMINAL_STATES
 
 ONLY_THE_END = 2**31
 """A number behind every event but the last one, which is told to everybody."""
@@ -78,7 +78,7 @@ class TurnStreams:
             remote = self._remote.setdefault(turn_id, _RemoteLog(turn, self._events, self._finisher))
         follower = remote.follow(after, self._forget)
         try:
-            await remote.catch_up()
+            await remote.load()
         except BaseException:
             await follower.aclose()
             raise
@@ -111,6 +111,7 @@ class _RemoteLog:
         self._count = 0
         self._reading = asyncio.Lock()
         self._is_stale = False
+        self._is_loaded = False
         self._task: asyncio.Task[None] | None = None
         self._copying: asyncio.Task[None] | None = None
 
@@ -151,11 +152,17 @@ class _RemoteLog:
             while self._is_stale and self._count:
                 try:
                     await self.catch_up()
+                    await self._end_if_purged()
                 except PyMongoError as error:
                     logger.warning("turn_not_followed", error=type(error).__name__)
                     await asyncio.sleep(_PAUSE_SECONDS)
         finally:
             self._task = None
+
+    async def load(self) -> None:
+        """Publish what is stored by now, the first time; from then on the changes come by themselves."""
+        if not self._is_loaded:
+            await self.catch_up()
 
     async def catch_up(self) -> None:
         """Publish what is stored by now."""
@@ -167,23 +174,33 @@ class _RemoteLog:
                 for row in rows:
                     self.log.publish(await self._event(row))
             self._is_stale = False
+            self._is_loaded = True
 
     async def _event(self, row: Row) -> Event:
-        if (end := row.get("end")) is None:
+        if row.get("end") is None:
             return delta(row["_id"]["seq"], row["text"])
-        return Event(row["_id"]["seq"], END_EVENTS[end], await self._ended(end))
+        turn = await self._turn()
+        return Event(row["_id"]["seq"], END_EVENTS[turn["state"]], turn)
 
-    async def _ended(self, state: TurnState) -> dict[str, Any]:
+    async def _end_if_purged(self) -> None:
+        """A purge takes the log along, and with it the end that we were about to read."""
+        if self.log.is_over:
+            return
+        turn = await self._turn()
+        if turn["state"] in TERMINAL_STATES:
+            await self.catch_up()  # the end is stored together with the state
+            if not self.log.is_over:
+                self.log.publish(Event(self.log.last + 1, END_EVENTS[turn["state"]], turn))
+
+    async def _turn(self) -> dict[str, Any]:
+        """The turn as it is stored, or as it was cancelled when it was purged."""
         turn = self.log.started
         try:
             return await self._finisher.wire(turn["id"])
-        except NotFound:  # purged since
-            answer = turn["assistant_message"] and {
-                **turn["assistant_message"],
-                "content": self.log.text,
-                "status": state,
-            }
-            return {**turn, "state": state, "assistant_message": answer}
+        except NotFound:
+            cancelled = {"content": self.log.text, "status": "cancelled"}
+            answer = turn["assistant_message"] and {**turn["assistant_message"], **cancelled}
+            return {**turn, "state": "cancelled", "assistant_message": answer}
 
 
 class _RemoteFollower:

@@ -10,9 +10,9 @@ import httpx
 import pytest
 
 from tests.processes import ServerProcess
-from tests.streams import events_of, joined, stream, streaming
+from tests.streams import Received, events_of, joined, stream, streaming
 from tests.turns.conftest import messages_of, new_conversation
-from tests.upstream import TOKENS, Upstream
+from tests.upstream import TOKENS, Upstream, answer
 
 pytestmark = [pytest.mark.mongod, pytest.mark.slow]
 
@@ -50,7 +50,7 @@ async def test_what_one_writes_the_other_reads_changes_and_answers(clients: list
     assert joined(events) == (await messages_of(a, path))[1]["content"] == "Hello"
 
 
-async def test_a_conversation_that_one_answers_is_busy_on_the_other(
+async def test_a_conversation_that_one_answers_is_busy_on_the_other_and_its_key_finds_it_there(
     clients: list[httpx.AsyncClient], upstream: Upstream
 ) -> None:
     a, b = clients
@@ -59,20 +59,92 @@ async def test_a_conversation_that_one_answers_is_busy_on_the_other(
     async with streaming(a, f"{conversation}/turns", DRIP, **key) as response:
         events = events_of(response)
         started = (await anext(events)).data
-        for headers in ({}, key):
-            busy = await b.post(f"{conversation}/turns", json=DRIP, headers=headers)
-            assert busy.status_code == 409
-            assert busy.json()["code"] == "turn_in_progress"
-            assert busy.headers["location"] == response.headers["location"]
+        busy = await b.post(f"{conversation}/turns", json=DRIP)
+        assert (busy.status_code, busy.json()["code"]) == (409, "turn_in_progress")
+        assert busy.headers["location"] == response.headers["location"]
         assert (await b.get(busy.headers["location"])).json() == started
+        as_stream = asyncio.create_task(stream(b, f"{conversation}/turns", DRIP, **key))
+        as_json = asyncio.create_task(b.post(f"{conversation}/turns", json=DRIP, headers=key))
         for _ in TOKENS:
             upstream.gate.release()
-        completed = [event async for event in events][-1].data
+        rest = [event async for event in events]
 
-    again = await b.post(f"{conversation}/turns", json=DRIP, headers=key)
-    assert (again.status_code, again.json()) == (201, completed)
+    assert (await as_stream)[1:] == rest
+    again = await as_json
+    assert (again.status_code, again.json()) == (201, rest[-1].data)
     assert again.headers["idempotency-replayed"] == "true"
     assert len(upstream.requests) == 1
+
+
+async def test_a_turn_that_one_runs_the_other_follows_and_cancels(
+    clients: list[httpx.AsyncClient], upstream: Upstream
+) -> None:
+    a, b = clients
+    conversation = await new_conversation(a)
+    async with streaming(a, f"{conversation}/turns", DRIP) as here:
+        location = here.headers["location"]
+        async with b.stream("GET", f"{location}/events") as there:
+            both = events_of(here), events_of(there)
+            started = [await anext(events) for events in both]
+            upstream.gate.release()
+            deltas = [await anext(events) for events in both]
+            asked_at = time.monotonic()
+            cancelled = await b.post(f"{location}/cancel")
+            elapsed = time.monotonic() - asked_at
+            ends = [[event async for event in events] for events in both]
+
+    assert started[0] == started[1]
+    assert deltas[0] == deltas[1]
+    assert elapsed < 1
+    assert (cancelled.status_code, cancelled.json()["state"]) == (200, "cancelled")
+    assert cancelled.json()["assistant_message"]["content"] == TOKENS[0]
+    assert ends[0] == ends[1]
+    assert ends[0][0].data == cancelled.json()
+
+
+@pytest.mark.parametrize("after", [0, 1, 2])
+async def test_a_stream_that_breaks_on_one_goes_on_on_the_other(
+    clients: list[httpx.AsyncClient], upstream: Upstream, after: int
+) -> None:
+    a, b = clients
+    conversation = await new_conversation(a)
+    seen: list[Received] = []
+    async with streaming(a, f"{conversation}/turns", DRIP) as response:
+        events = events_of(response)
+        for _ in range(after):
+            upstream.gate.release()
+            seen.append(await anext(events))
+    for _ in TOKENS:
+        upstream.gate.release()
+
+    async with b.stream("GET", f"{response.headers['location']}/events", headers={"Last-Event-ID": str(after)}) as rest:
+        seen += [event async for event in events_of(rest)]
+
+    assert [event.id for event in seen] == list(range(1, len(seen) + 1))
+    assert joined(seen) == seen[-1].data["assistant_message"]["content"] == "".join(TOKENS)
+
+
+async def test_the_other_sees_a_word_soon_after_the_first(clients: list[httpx.AsyncClient], upstream: Upstream) -> None:
+    """What the two see is compared word by word; how long it takes is what `make bench` measures."""
+    a, b = clients
+    words = [f"{number} " for number in range(200)]
+    upstream.script["words"] = answer(words, paced=True)
+    conversation = await new_conversation(a)
+    async with (
+        streaming(a, f"{conversation}/turns", {**DRIP, "model": "local:words"}) as here,
+        b.stream("GET", f"{here.headers['location']}/events") as there,
+    ):
+        both = events_of(here), events_of(there)
+        for _ in words:
+            upstream.gate.release()
+        told = await asyncio.gather(*(_all(events) for events in both))
+
+    assert told[0] == told[1]
+    assert joined(told[0]) == "".join(words)
+
+
+async def _all(events: AsyncIterator[Received]) -> list[Received]:
+    return [event async for event in events]
 
 
 async def test_equal_turns_at_once_on_both_make_one(clients: list[httpx.AsyncClient], upstream: Upstream) -> None:
@@ -83,10 +155,33 @@ async def test_equal_turns_at_once_on_both_make_one(clients: list[httpx.AsyncCli
     posts = [client.post(f"{conversation}/turns", json=body, headers=key) for client in clients * 10]
     responses = await asyncio.gather(*posts)
 
-    assert {response.status_code for response in responses} <= {201, 409}
-    assert len({response.headers["location"] for response in responses}) == 1
+    assert {response.status_code for response in responses} == {201}
+    assert len({response.text for response in responses}) == 1
+    assert len([response for response in responses if "idempotency-replayed" not in response.headers]) == 1
     assert len(upstream.requests) == 1
     assert [message["seq"] for message in await messages_of(clients[0], conversation)] == [1, 2]
+
+
+async def test_questions_that_wait_on_both_are_answered_in_order(
+    clients: list[httpx.AsyncClient], upstream: Upstream
+) -> None:
+    conversation = await new_conversation(clients[0])
+    running = asyncio.create_task(clients[0].post(f"{conversation}/turns", json=DRIP))
+    await upstream.arrived.acquire()
+    body = {"content": "Next", "model": "local:tokens", "when_busy": "enqueue"}
+    posts = [asyncio.create_task(client.post(f"{conversation}/turns", json=body)) for client in clients * 4]
+    async with asyncio.timeout(30):
+        while (await clients[0].get(conversation)).json()["last_seq"] < 18:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    for _ in TOKENS:
+        upstream.gate.release()
+
+    turns = [response.json() for response in await asyncio.gather(running, *posts)]
+
+    assert {turn["state"] for turn in turns} == {"completed"}
+    in_order = sorted(turns, key=lambda turn: int(turn["assistant_message"]["seq"]))
+    assert [turn["finished_at"] for turn in in_order] == sorted(turn["finished_at"] for turn in turns)
+    assert [len(request.body["messages"]) for request in upstream.requests] == list(range(1, 18, 2))
 
 
 async def test_turns_and_appends_on_both_keep_the_numbers_gapless(clients: list[httpx.AsyncClient]) -> None:

@@ -113,6 +113,20 @@ async def test_an_open_circuit_fails_at_once(upstream: Upstream, make_models: Ma
     assert [each.code for each in served.attempts] == ["upstream_unavailable"]
 
 
+@pytest.mark.parametrize(("between", "opens"), [("tokens", False), ("401", False), ("cut-middle", True)])
+async def test_only_failures_in_a_row_count(make_models: MakeModels, between: str, *, opens: bool) -> None:
+    models = make_models(max_retries=0, breaker_failures=3)
+    for model in ("500", "500"):
+        await fail(models, ask(f"fake:{model}"))
+    if between == "tokens":
+        await collect(models, ask("fake:tokens"))
+        await fail(models, ask("fake:500"))
+    else:
+        await fail(models, ask(f"fake:{between}"))
+    _, error = await fail(models, ask("fake:500"))
+    assert (error.code == "upstream_unavailable") == opens
+
+
 async def test_a_call_stops_trying_when_the_circuit_opens(upstream: Upstream, make_models: MakeModels) -> None:
     models = make_models(max_retries=9, breaker_failures=3)
     _, error = await fail(models, ask("fake:500"))

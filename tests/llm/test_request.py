@@ -117,3 +117,14 @@ async def test_parameters_have_the_upstreams_names(
     await collect(make_models(**settings), request)
     [exchange] = upstream.requests
     assert exchange.body == {name: value for name, value in SENT.items() if name not in gone} | come
+
+
+async def test_mistral_gets_ids_of_nine_letters_or_digits(upstream: Upstream, make_models: MakeModels) -> None:
+    calls = (ToolCall("call_1", "f", "{}"), ToolCall("abcDEF123", "g", "{}"), ToolCall("call_3", "h", "{}"))
+    history = [USER, ChatMessage("assistant", "", calls), result("call_1"), result("abcDEF123"), USER]
+    await collect(make_models(kind="mistral"), CompletionRequest("fake:m", history))
+    _, assistant, *results, _ = upstream.requests[0].body["messages"]
+    ids = [call["id"] for call in assistant["tool_calls"]]
+    assert all(len(id) == 9 and id.isascii() and id.isalnum() for id in ids)
+    assert (len(set(ids)), ids[1]) == (3, "abcDEF123")
+    assert [each["tool_call_id"] for each in results] == ids
