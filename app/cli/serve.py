@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 import uvicorn
 
+from app.api.socket_protocol import SERVER_OPTIONS
 from app.bootstrap import KEY_FILE
 from app.cli.running import DataOption, opened, read_settings, sentences
 from app.config import Settings
@@ -25,6 +26,10 @@ from app.turns.runner import ENDING_SECONDS
 
 LOCAL_ADDRESSES: Mapping[str, str] = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 keys
 """Where a server that listens on every address can be reached from its own machine."""
+
+
+BACKLOG = 2048
+"""Connections that may wait to be accepted; the usual 128 makes a crowd that comes at once wait for a second."""
 
 
 def serve(
@@ -66,7 +71,7 @@ def _listen(settings: Settings) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((settings.host, settings.port))
-        listener.listen()  # only this finds out whether another one listens
+        listener.listen(BACKLOG)  # only this finds out whether another one listens
     except OSError as error:
         listener.close()
         advice = _ADVICE.get(error.errno or 0, "check VERBATIM_HOST or --host")
@@ -93,6 +98,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        **SERVER_OPTIONS,
         # Turns are interrupted at the drain timeout, and whoever waits for one must still get its answer.
         timeout_graceful_shutdown=math.ceil(settings.drain_timeout + ENDING_SECONDS),
     )

@@ -155,10 +155,11 @@ class MessageRepository(Repository[Message]):
 
         Read in batches, because the reader stops where its budget ends: no cursor and no deadline is left open in it.
         """
-        while rows := await self._history_batch(conversation_id, before_seq):
+        while before_seq > 1:
+            rows = await self._history_batch(conversation_id, before_seq)
             for row in rows:
                 yield row
-            before_seq = rows[-1]["seq"]
+            before_seq = rows[-1]["seq"] if len(rows) == HISTORY_BATCH else 1
 
     async def _history_batch(self, conversation_id: ObjectId, before_seq: int) -> list[Row]:
         condition = {

@@ -26,7 +26,7 @@ class RequestContext:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        id = _request_id(Headers(scope=scope))
+        id = request_id_of(Headers(scope=scope))
         begin_request(id)
         started = time.perf_counter()
         status = 0
@@ -81,6 +81,7 @@ class BodyLimit:
         await self.app(scope, receive_within_limit, send)
 
 
-def _request_id(headers: Headers) -> str:
+def request_id_of(headers: Headers) -> str:
+    """The id that the client has given, or a new one."""
     given = headers.get("x-request-id", "")
     return given if _ACCEPTABLE_ID.fullmatch(given) else f"req_{secrets.token_hex(12)}"

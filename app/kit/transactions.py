@@ -3,6 +3,7 @@
 The session travels in a context variable, so that a repository's call cannot leave the transaction by forgetting it.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from typing import Any, TypeVar
@@ -14,6 +15,9 @@ from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
 from app.kit.deadlines import WRITE_SECONDS
+
+AT_ONCE = 32
+"""Transactions of a process, fewer than its connections: what else it does must find one."""
 
 T = TypeVar("T")
 
@@ -30,9 +34,10 @@ class Transactions:
 
     def __init__(self, client: AsyncMongoClient[dict[str, Any]]) -> None:
         self._client = client
+        self._slots = asyncio.Semaphore(AT_ONCE)
 
     async def run(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Run `work` in a transaction, or in the one that is already open.
+        """Run `work` in a transaction, or in the one that is already open. Waiting for a slot is not on its clock.
 
         The driver calls `work` again when the transaction met a conflict or an election, so it must do nothing but
         read and write the database. A DuplicateKeyError must leave `work`: the transaction is over by then.
@@ -47,8 +52,9 @@ class Transactions:
             finally:
                 _session.reset(token)
 
-        with pymongo.timeout(WRITE_SECONDS):
-            async with self._client.start_session() as session:
-                return await session.with_transaction(
-                    callback, read_concern=ReadConcern("snapshot"), write_concern=WriteConcern("majority")
-                )
+        async with self._slots:
+            with pymongo.timeout(WRITE_SECONDS):
+                async with self._client.start_session() as session:
+                    return await session.with_transaction(
+                        callback, read_concern=ReadConcern("snapshot"), write_concern=WriteConcern("majority")
+                    )

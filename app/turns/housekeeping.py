@@ -71,7 +71,7 @@ class Housekeeping:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         try:
-            await self._membership.leave()
+            await self._membership.leave(is_clean=not self._runner.is_running)
         except PyMongoError as error:
             logger.warning("worker_not_removed", error=type(error).__name__)  # its lease ends by itself
 

@@ -23,17 +23,29 @@ class HistoryBudget:
     max_tokens: int
 
 
+@dataclass(frozen=True)
+class Known:
+    """What whoever has just stored the turn knows of its conversation: `newest` are the messages before the answer."""
+
+    system_prompt: str | None
+    newest: Sequence[Row] = ()
+
+
 class RequestBuilder:
     def __init__(self, conversations: ConversationService, budget: HistoryBudget) -> None:
         self._conversations = conversations
         self._budget = budget
 
-    async def build(self, turn: Row) -> CompletionRequest:
+    async def build(self, turn: Row, known: Known | None = None) -> CompletionRequest:
         """The request of a stored turn, from what is stored by now. Raises NotFound when the conversation is gone."""
-        conversation = await self._conversations.rows.get(EVERYTHING, turn["conversation_id"], fields=PROMPT)
+        if known is None:
+            conversation = await self._conversations.rows.get(EVERYTHING, turn["conversation_id"], fields=PROMPT)
+            known = Known(conversation["system_prompt"])
+        before_seq = known.newest[0]["seq"] if known.newest else turn["answer_seq"]
+        history = await self._history(turn["conversation_id"], before_seq)
         messages = fit_history(
-            await self._history(turn["conversation_id"], turn["answer_seq"]),
-            system_prompt=conversation["system_prompt"],
+            [*history, *map(_message, known.newest)],
+            system_prompt=known.system_prompt,
             max_messages=self._budget.max_messages,
             max_tokens=self._budget.max_tokens,
         )

@@ -58,6 +58,11 @@ class TurnRunner:
         self._stops_at: float | None = None
 
     @property
+    def is_running(self) -> bool:
+        """Whether a turn's end is not stored yet."""
+        return bool(self._running)
+
+    @property
     def is_stopping(self) -> bool:
         return self._stops_at is not None
 

@@ -4,7 +4,7 @@ Every refusal happens in `begin` and its like, while a status can still be sent.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +26,7 @@ from app.turns.exchange import Exchange, Exchanges
 from app.turns.finisher import Outcome, TurnFinisher
 from app.turns.model import TERMINAL_STATES, Sampling, Turn
 from app.turns.repository import TurnRepository
-from app.turns.request import RequestBuilder
+from app.turns.request import Known, RequestBuilder
 from app.turns.resource import STORED_TURN
 from app.turns.runner import TurnRunner
 from app.turns.schemas import DELIVERY, Parameters, TurnCreate
@@ -36,6 +36,8 @@ from app.turns.workers import Membership
 
 MAX_WAITING = 20
 """Turns that may wait in one conversation."""
+BEGINNING_AT_ONCE = 16
+"""Turns of a process that are being stored, so that a crowd of them leaves room for those that end."""
 CANCEL_SECONDS = 10.0
 """How long is waited for a cancelled turn to end."""
 
@@ -100,6 +102,7 @@ class TurnService:
         self._transactions = transactions
         self._default_model = default_model
         self._keys: KeyedLocks[_Keyed] = KeyedLocks()
+        self._beginnings = asyncio.Semaphore(BEGINNING_AT_ONCE)
 
     async def get(self, scope: Scope, id: ObjectId) -> dict[str, Any]:
         """The turn as clients see it; raises NotFound."""
@@ -189,8 +192,9 @@ class TurnService:
             if turn is not None:
                 self._run(turn, await self._finisher.wire(id))
 
-    def _run(self, turn: Row, wire: dict[str, Any]) -> None:
-        log = self.runner.start(turn, wire, Answer(self._models, turn["model"]), lambda: self._requests.build(turn))
+    def _run(self, turn: Row, wire: dict[str, Any], known: Known | None = None) -> None:
+        answer = Answer(self._models, turn["model"])
+        log = self.runner.start(turn, wire, answer, lambda: self._requests.build(turn, known))
         self.streams.now_here(turn["_id"], log)
 
     async def _begin_once(
@@ -229,9 +233,9 @@ class TurnService:
             id = ObjectId()
             try:
                 with self.runner.expecting(id):
-                    turn, wire = await self._claim(scope, id, exchange, fields, provider, waits=waits)
+                    turn, wire, messages = await self._claim(scope, id, exchange, fields, provider, waits=waits)
                     if not waits:
-                        self._run(turn, wire)
+                        self._run(turn, wire, Known(conversation["system_prompt"], messages))
             except NotFound:  # absent, changed, or held by another turn (to wait for: by none)
                 conversation = await self._conversations.rows.get(scope, conversation["_id"])
                 waits = await self._make_way(scope, conversation["_id"], ask, exchange)
@@ -240,8 +244,9 @@ class TurnService:
 
     async def _claim(
         self, scope: Scope, id: ObjectId, exchange: Exchange, fields: Mapping[str, Any], provider: str, *, waits: bool
-    ) -> tuple[Row, dict[str, Any]]:
-        """Store the turn with its messages, all or nothing; raises NotFound."""
+    ) -> tuple[Row, dict[str, Any], Sequence[Row]]:
+        """Store the turn with its messages, all or nothing; answers its row, how clients see it, and the messages
+        before the answer. Raises NotFound."""
         worker = await self._membership.assure()
         answer_id, conversation_id = ObjectId(), fields["conversation_id"]
         answer = {
@@ -253,7 +258,7 @@ class TurnService:
             "provider": provider,
         }
 
-        async def write() -> tuple[Row, dict[str, Any]]:
+        async def write() -> tuple[Row, dict[str, Any], Sequence[Row]]:
             if exchange.supersede_from is not None:
                 await self._conversations.messages.supersede(conversation_id, from_seq=exchange.supersede_from)
             appended = await self._conversations.extend(
@@ -271,9 +276,11 @@ class TurnService:
                 started_at=None if waits else messages[-1]["created_at"],
             )
             row = await self.rows.insert(turn)
-            return {name: row[name] for name in STORED_TURN}, render_turn(row, *messages, exchange.earlier_question)
+            wire = render_turn(row, *messages, exchange.earlier_question)
+            return {name: row[name] for name in STORED_TURN}, wire, messages[:-1]
 
-        async with self._conversations.alone(conversation_id):
+        # Turns that end need transactions too, and go first: what was answered must not wait for what was not.
+        async with self._beginnings, self._conversations.alone(conversation_id):
             return await self._transactions.run(write)
 
     async def _make_way(self, scope: Scope, conversation_id: ObjectId, ask: Ask, exchange: Exchange) -> bool:

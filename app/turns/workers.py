@@ -62,6 +62,11 @@ class WorkerRepository:
         with pymongo.timeout(WRITE_SECONDS):
             await self._collection.delete_one({"_id": id})
 
+    async def give_up(self, id: str) -> None:
+        """Declare the worker dead that asks for it."""
+        with pymongo.timeout(WRITE_SECONDS):
+            await self._collection.update_one({"_id": id}, [{"$set": {"is_dead": True, "expires_at": "$$NOW"}}])
+
     @property
     def _collection(self) -> Any:
         return Worker.get_pymongo_collection()
@@ -127,7 +132,7 @@ class Membership:
             return False
         return time.monotonic() - since >= self._rows.lease_seconds / RENEWALS_PER_LEASE
 
-    async def leave(self) -> None:
-        """Nothing runs here any more."""
+    async def leave(self, *, is_clean: bool) -> None:
+        """This process ends; unless that is clean, another one ends what ran here."""
         if self._is_registered:
-            await self._rows.remove(self.id)
+            await (self._rows.remove if is_clean else self._rows.give_up)(self.id)

@@ -378,4 +378,5 @@ async def test_a_process_that_ends_in_order_is_not_waited_for(
     stored = await leaving.turns.get(EVERYTHING, begun.turn["id"])
     assert (stored["state"], stored["error"]["code"]) == ("interrupted", "server_stopped")
     assert stored["assistant_message"]["content"] == TOKENS[0]
-    assert await Worker.get_pymongo_collection().count_documents({}) == 0
+    left = {"_id": leaving.housekeeping._membership.id}
+    assert await Worker.get_pymongo_collection().count_documents(left) == 0
