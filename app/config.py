@@ -71,7 +71,7 @@ class ProviderSettings(BaseModel):
     max_retry_wait: float = Field(20, ge=0, description="seconds; who is told to wait longer gives up at once")
     breaker_failures: int = Field(5, ge=1, description="failures in a row after which the upstream is left alone")
     breaker_cooldown: float = Field(30, ge=0, description="seconds for which it is left alone")
-    max_concurrency: int = Field(256, ge=1, description="calls at the same time")
+    max_concurrency: int = Field(1000, ge=1, description="calls at the same time")
     max_queue: int = Field(1000, ge=0, description="calls that may wait for their turn")
     queue_timeout: float = Field(60, gt=0, description="seconds that a call may wait for its turn")
 

@@ -3,7 +3,6 @@
 The session travels in a context variable, so that a repository's call cannot leave the transaction by forgetting it.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from typing import Any, TypeVar
@@ -15,9 +14,6 @@ from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
 from app.kit.deadlines import WRITE_SECONDS
-
-AT_ONCE = 32
-"""Transactions of a process, fewer than its connections: what else it does must find one."""
 
 T = TypeVar("T")
 
@@ -34,10 +30,9 @@ class Transactions:
 
     def __init__(self, client: AsyncMongoClient[dict[str, Any]]) -> None:
         self._client = client
-        self._slots = asyncio.Semaphore(AT_ONCE)
 
     async def run(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Run `work` in a transaction, or in the one that is already open. Waiting for a slot is not on its clock.
+        """Run `work` in a transaction, or in the one that is already open.
 
         The driver calls `work` again when the transaction met a conflict or an election, so it must do nothing but
         read and write the database. A DuplicateKeyError must leave `work`: the transaction is over by then.
@@ -52,9 +47,8 @@ class Transactions:
             finally:
                 _session.reset(token)
 
-        async with self._slots:
-            with pymongo.timeout(WRITE_SECONDS):
-                async with self._client.start_session() as session:
-                    return await session.with_transaction(
-                        callback, read_concern=ReadConcern("snapshot"), write_concern=WriteConcern("majority")
-                    )
+        with pymongo.timeout(WRITE_SECONDS):
+            async with self._client.start_session() as session:
+                return await session.with_transaction(
+                    callback, read_concern=ReadConcern("snapshot"), write_concern=WriteConcern("majority")
+                )

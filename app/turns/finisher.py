@@ -1,5 +1,6 @@
 """The end of a turn: one transaction over the answer, the turn, its log and the conversation."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,6 +16,9 @@ from app.turns.events import Event, EventRepository
 from app.turns.model import TurnState
 from app.turns.repository import TurnRepository
 from app.turns.wire import render_turn
+
+ENDING_AT_ONCE = 16
+"""Turns of a process whose end is being stored. The others wait before the clock of their transaction begins."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,7 @@ class TurnFinisher:
         self._events = events
         self._conversations = conversations
         self._transactions = transactions
+        self._slots = asyncio.Semaphore(ENDING_AT_ONCE)
 
     async def finish(
         self, turn: Row, outcome: Outcome, *, worker: str | None, last: int, said: Sequence[Event] = ()
@@ -61,7 +66,7 @@ class TurnFinisher:
         `said`: the deltas that come with the end. When the turn is not that worker's any more nothing is written and
         the answer is None; when the log has grown otherwise, LogTaken is raised.
         """
-        async with self._conversations.alone(turn["conversation_id"]):
+        async with self._slots, self._conversations.alone(turn["conversation_id"]):
             return await self._transactions.run(lambda: self._write(turn, outcome, worker, last, said))
 
     async def wire(self, turn_id: ObjectId) -> dict[str, Any]:

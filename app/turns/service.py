@@ -37,7 +37,8 @@ from app.turns.workers import Membership
 MAX_WAITING = 20
 """Turns that may wait in one conversation."""
 BEGINNING_AT_ONCE = 16
-"""Turns of a process that are being stored, so that a crowd of them leaves room for those that end."""
+"""Turns of a process that are being stored. A crowd waits before the clock of its transactions begins, and leaves
+connections to those that end."""
 CANCEL_SECONDS = 10.0
 """How long is waited for a cancelled turn to end."""
 
@@ -279,7 +280,6 @@ class TurnService:
             wire = render_turn(row, *messages, exchange.earlier_question)
             return {name: row[name] for name in STORED_TURN}, wire, messages[:-1]
 
-        # Turns that end need transactions too, and go first: what was answered must not wait for what was not.
         async with self._beginnings, self._conversations.alone(conversation_id):
             return await self._transactions.run(write)
 

@@ -17,7 +17,7 @@ from app.turns.events import Event, EventRepository, LogTaken, delta
 from app.turns.log import TurnLog
 from app.turns.model import TurnState
 
-WINDOW_SECONDS = 0.025
+WINDOW_SECONDS = 0.04
 MAX_WINDOW_SECONDS = 0.25
 _ATTEMPTS = 3
 _PAUSE_SECONDS = 0.5
