@@ -4,10 +4,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import httpx
+import orjson
 import pytest
 from bson import ObjectId
 
-from app.conversations.model import Fault, Feedback, Message, TokenUsage
+from app.conversations.model import CalledFunction, Fault, Feedback, Message, TokenUsage, ToolCall
 from app.conversations.resource import MESSAGES
 from app.kit.repository import Row
 from app.services import Services
@@ -52,7 +53,11 @@ async def answered(services: Services, owner_id: ObjectId) -> Row:
         turn_id=ObjectId(),
         model="gpt",
         provider="up",
+        tool_calls=[ToolCall(id="call_1", function=CalledFunction(name="f", arguments='{"a": "é"}'))],
+        tool_call_id="call_0",
+        reasoning="Let me see, 好",
         usage=TokenUsage(prompt=1, completion=2, total=3),
+        cost=0.00125,
         finish_reason="stop",
         error=Fault(code="oops", message="it, broke"),
         feedback=Feedback(rating="up", comment='so "good"'),
@@ -153,7 +158,7 @@ async def test_every_column_of_a_message_is_its_stored_value(
         if isinstance(stored, datetime):
             stored = "2026-01-31T23:59:59.999Z"
         assert exported == (str(stored) if each.kind == "id" else stored), each.name
-        assert cells[each.label] == (str(stored) if each.kind != "json" else '{"a":"é, b"}'), each.name
+        assert cells[each.label] == (str(stored) if each.kind != "json" else orjson.dumps(stored).decode()), each.name
 
 
 async def test_a_row_without_the_newer_fields_has_empty_cells(
