@@ -21,10 +21,21 @@ from app.kit.idempotency import IdempotencyRecord
 from app.kit.paging import Cursors
 from app.kit.transactions import Transactions
 from app.mongod import EmbeddedMongod, find_mongod
+from app.rooms.model import Presence
 from app.turns.model import Turn, TurnEvents, Worker
 from app.users.model import User
 
-DOCUMENTS: list[type[Document]] = [User, ApiKey, Conversation, Message, Turn, TurnEvents, Worker, IdempotencyRecord]
+DOCUMENTS: list[type[Document]] = [
+    User,
+    ApiKey,
+    Conversation,
+    Message,
+    Turn,
+    TurnEvents,
+    Worker,
+    Presence,
+    IdempotencyRecord,
+]
 
 CLIENT_OPTIONS: dict[str, Any] = {
     "appname": "verbatim",

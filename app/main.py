@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from app import __version__
-from app.api import conversations, health, keys, messages, turns, users
+from app.api import conversations, health, keys, messages, socket, turns, users
 from app.api.authentication import Authentication
 from app.api.docs import OPENAPI_PATH, add_docs
 from app.bootstrap import ensure_admin
@@ -22,7 +22,7 @@ from app.kit.streaming import Drain
 from app.services import Services, open_services
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
-RESOURCES = (conversations, messages, turns, users, keys)  # the busiest first: routes are matched in this order
+RESOURCES = (conversations, messages, turns, users, keys, socket)  # the busiest first: routes are matched in this order
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -48,6 +48,7 @@ def serve_with(app: FastAPI, services: Services, drain: Drain) -> None:
     services.open()
     runner = services.turns.runner
     drain.then(lambda: runner.stop(services.settings.drain_timeout))
+    drain.then(services.rooms.stop)
 
 
 def build_app(settings: Settings, lifespan: Lifespan | None = None) -> FastAPI:

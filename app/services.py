@@ -20,7 +20,10 @@ from app.kit.errors import Conflict
 from app.kit.etag import Versions
 from app.kit.repository import EVERYTHING, Scope
 from app.llm.service import LanguageModels
+from app.rooms.repository import PresenceRepository, TranscriptRepository
+from app.rooms.service import Rooms
 from app.turns.aftermath import Aftermath, AftermathOptions
+from app.turns.beginning import Beginnings
 from app.turns.events import EventRepository
 from app.turns.exchange import Exchanges
 from app.turns.finisher import TurnFinisher
@@ -52,6 +55,7 @@ class Services:
     models: LanguageModels
     changes: ChangeFeed
     housekeeping: Housekeeping
+    rooms: Rooms
 
     def open(self) -> None:
         """Follow what other processes write, and see to the turns of all of them."""
@@ -61,6 +65,7 @@ class Services:
     async def aclose(self) -> None:
         """Let running turns finish for a while, then close what is open."""
         await self.turns.runner.aclose(self.settings.drain_timeout)
+        await self.rooms.aclose()
         await self.housekeeping.aclose()
         await self.changes.aclose()
         await self.keys.aclose()
@@ -128,7 +133,10 @@ def build_services(settings: Settings, database: Database) -> Services:
     )
     models = LanguageModels(settings)
     changes = ChangeFeed(database.client[database.name])
-    turns, housekeeping = _build_turns(settings, database, transcripts, models, changes)
+    membership = Membership(WorkerRepository(lease_seconds=settings.turn_lease))
+    turns, housekeeping = _build_turns(settings, database, transcripts, models, changes, membership)
+    rooms = Rooms(conversations, turns.rows, TranscriptRepository(cursors), PresenceRepository(), membership, changes)
+    housekeeping.inherit(rooms.tidy)
     return Services(
         settings=settings,
         database=database,
@@ -140,6 +148,7 @@ def build_services(settings: Settings, database: Database) -> Services:
         models=models,
         changes=changes,
         housekeeping=housekeeping,
+        rooms=rooms,
     )
 
 
@@ -149,31 +158,33 @@ def _build_turns(
     conversations: ConversationService,
     models: LanguageModels,
     changes: ChangeFeed,
+    membership: Membership,
 ) -> tuple[TurnService, Housekeeping]:
     rows, events = TurnRepository(database.cursors), EventRepository()
-    membership = Membership(WorkerRepository(lease_seconds=settings.turn_lease))
     finisher = TurnFinisher(rows, events, conversations, database.transactions)
     options = AftermathOptions(settings.helper_model, settings.auto_titles)
     aftermath = Aftermath(rows, conversations, models, options)
 
     async def go_on(id: ObjectId) -> None:
-        await turns.go_on(id)
+        await beginnings.go_on(id)
 
     runner = TurnRunner(events, finisher, aftermath, go_on=go_on)
-    turns = TurnService(
+    streams = TurnStreams(events, finisher, runner.log_of, changes, membership.id)
+    budget = HistoryBudget(settings.history_max_messages, settings.history_max_tokens)
+    beginnings = Beginnings(
         rows,
-        events,
         runner,
-        TurnStreams(events, finisher, runner.log_of, changes, membership.id),
+        streams,
         finisher,
-        Exchanges(conversations, max_message_bytes=settings.max_message_bytes),
-        RequestBuilder(conversations, HistoryBudget(settings.history_max_messages, settings.history_max_tokens)),
+        RequestBuilder(conversations, budget),
         conversations,
         models,
         membership,
         database.transactions,
         default_model=settings.default_model,
     )
+    exchanges = Exchanges(conversations, max_message_bytes=settings.max_message_bytes)
+    turns = TurnService(rows, events, runner, streams, finisher, exchanges, beginnings)
     housekeeping = Housekeeping(
         rows,
         events,

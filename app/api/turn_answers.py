@@ -15,9 +15,9 @@ from app.kit.repository import EVERYTHING
 from app.kit.responses import JSON, path_of
 from app.kit.streaming import Drain, ServerSentEvent, event_stream
 from app.services import Services
+from app.turns.beginning import Begun
 from app.turns.events import EventName
 from app.turns.schemas import Delivery
-from app.turns.service import Begun
 from app.turns.streams import TurnEvents
 
 STREAM = {

@@ -1,76 +1,26 @@
-"""Turns: a question is stored together with the place of its answer, then a model answers.
-
-Every refusal happens in `begin` and its like, while a status can still be sent.
-"""
+"""What can be done with turns: ask, follow, cancel, answer again, run again."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
 from bson import ObjectId
-from pymongo.errors import DuplicateKeyError
 
-from app.conversations.service import ConversationService
-from app.kit.errors import IdempotencyKeyReused, NotFound, TurnInProgress
-from app.kit.idempotency import fingerprint
-from app.kit.locks import KeyedLocks
-from app.kit.repository import Row, Scope
-from app.kit.transactions import Transactions
-from app.llm.service import LanguageModels
-from app.turns.answer import Answer
+from app.kit.repository import Scope
+from app.turns.beginning import Ask, Beginnings, Begun
 from app.turns.events import EventRepository
-from app.turns.exchange import Exchange, Exchanges
+from app.turns.exchange import Exchanges
 from app.turns.finisher import Outcome, TurnFinisher
-from app.turns.model import TERMINAL_STATES, Sampling, Turn
+from app.turns.model import TERMINAL_STATES, Sampling
 from app.turns.repository import TurnRepository
-from app.turns.request import Known, RequestBuilder
-from app.turns.resource import STORED_TURN
 from app.turns.runner import TurnRunner
 from app.turns.schemas import DELIVERY, Parameters, TurnCreate
 from app.turns.streams import ONLY_THE_END, TurnEvents, TurnStreams, outcome_of
-from app.turns.wire import render_turn
-from app.turns.workers import Membership
 
-MAX_WAITING = 20
-"""Turns that may wait in one conversation."""
-BEGINNING_AT_ONCE = 16
-"""Turns of a process that are being stored. A crowd waits before the clock of its transactions begins, and leaves
-connections to those that end."""
 CANCEL_SECONDS = 10.0
 """How long is waited for a cancelled turn to end."""
-
-
-@dataclass(frozen=True)
-class Begun:
-    """A turn that was begun, or that an earlier request with the same key has begun."""
-
-    turn: dict[str, Any]
-    is_replay: bool = False
-
-
-@dataclass(frozen=True)
-class Ask:
-    """What is asked in a conversation: how its messages come about, and the parameters of the answer.
-
-    `what` tells requests with one idempotency key apart. `when_busy`: `refuse`, `enqueue` or `cancel`.
-    """
-
-    what: bytes
-    when_busy: str
-    exchange: Callable[[Row], Awaitable[Exchange]]
-    parameters: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class _Keyed:
-    """A request with an idempotency key: whose key it is, and what was asked."""
-
-    conversation_id: ObjectId
-    key: str
-    fingerprint: str
 
 
 class TurnService:
@@ -82,28 +32,15 @@ class TurnService:
         streams: TurnStreams,
         finisher: TurnFinisher,
         exchanges: Exchanges,
-        requests: RequestBuilder,
-        conversations: ConversationService,
-        models: LanguageModels,
-        membership: Membership,
-        transactions: Transactions,
-        *,
-        default_model: str,
+        beginnings: Beginnings,
     ) -> None:
         self.rows = rows
         self.runner = runner
         self.streams = streams
+        self.beginnings = beginnings
         self._events = events
         self._finisher = finisher
         self._exchanges = exchanges
-        self._requests = requests
-        self._conversations = conversations
-        self._models = models
-        self._membership = membership
-        self._transactions = transactions
-        self._default_model = default_model
-        self._keys: KeyedLocks[_Keyed] = KeyedLocks()
-        self._beginnings = asyncio.Semaphore(BEGINNING_AT_ONCE)
 
     async def get(self, scope: Scope, id: ObjectId) -> dict[str, Any]:
         """The turn as clients see it; raises NotFound."""
@@ -130,14 +67,14 @@ class TurnService:
         Unavailable (the model takes no more calls).
         """
         ask = Ask(_content(new), new.when_busy, lambda row: self._exchanges.of_question(row, new), _parameters(new))
-        return await self._begin_once(scope, conversation_id, ask, requester, key)
+        return await self._begin(scope, conversation_id, ask, requester, key)
 
     async def regenerate(
         self, scope: Scope, conversation_id: ObjectId, new: Parameters, *, requester: ObjectId, key: str | None = None
     ) -> Begun:
         """Answer the last question again; the answer it had stays as `superseded`. Raises as `ask` does."""
         ask = Ask(b"regenerate" + _content(new), new.when_busy, self._exchanges.of_last_question, _parameters(new))
-        return await self._begin_once(scope, conversation_id, ask, requester, key)
+        return await self._begin(scope, conversation_id, ask, requester, key)
 
     async def retry(
         self, scope: Scope, id: ObjectId, *, when_busy: str, requester: ObjectId, key: str | None = None
@@ -152,7 +89,14 @@ class TurnService:
             lambda row: self._exchanges.of_retry(row, turn),
             {name: turn[name] for name in names},
         )
-        return await self._begin_once(scope, turn["conversation_id"], ask, requester, key)
+        return await self._begin(scope, turn["conversation_id"], ask, requester, key)
+
+    async def _begin(
+        self, scope: Scope, conversation_id: ObjectId, ask: Ask, requester: ObjectId, key: str | None
+    ) -> Begun:
+        return await self.beginnings.begin(
+            scope, conversation_id, ask, requester=requester, key=key, cancel=self.cancel
+        )
 
     async def cancel(self, scope: Scope, id: ObjectId) -> dict[str, Any]:
         """End a turn with the text it has, wherever it runs, and answer it; one that is over stays as it is.
@@ -164,7 +108,7 @@ class TurnService:
         if turn is not None and turn["state"] == "queued":
             ended = await self._finisher.finish(turn, Outcome("cancelled", ""), worker=None, last=1)
             if ended is not None and ended.next_turn_id is not None:
-                await self.go_on(ended.next_turn_id)
+                await self.beginnings.go_on(ended.next_turn_id)
         # Also when it began to run in this very moment.
         if not self.runner.cancel(id):
             await self.rows.request_cancel(scope, id)
@@ -182,133 +126,6 @@ class TurnService:
         """Remove a conversation's turns and their logs for good."""
         await self._events.delete(await self.rows.ids_of_conversation(conversation_id))
         await self.rows.delete_of_conversation(conversation_id)
-
-    async def go_on(self, id: ObjectId) -> None:
-        """Run the turn that has waited, unless another process does."""
-        if self.runner.is_stopping:
-            return  # another process finds it
-        worker = await self._membership.assure()
-        with self.runner.expecting(id):
-            turn = await self.rows.start(id, worker)
-            if turn is not None:
-                self._run(turn, await self._finisher.wire(id))
-
-    def _run(self, turn: Row, wire: dict[str, Any], known: Known | None = None) -> None:
-        answer = Answer(self._models, turn["model"])
-        log = self.runner.start(turn, wire, answer, lambda: self._requests.build(turn, known))
-        self.streams.now_here(turn["_id"], log)
-
-    async def _begin_once(
-        self, scope: Scope, conversation_id: ObjectId, ask: Ask, requester: ObjectId, key: str | None
-    ) -> Begun:
-        conversation = await self._conversations.rows.get(scope, conversation_id)
-        if key is None:
-            return await self._begin(scope, conversation, ask, None)
-        own_key = fingerprint(str(requester).encode(), key.encode())
-        keyed = _Keyed(conversation_id, own_key, fingerprint(ask.what))
-        async with self._keys.hold(keyed):  # the second of two equal requests finds the turn of the first one running
-            if earlier := await self._find_earlier(keyed):
-                return earlier
-            try:
-                return await self._begin(scope, conversation, ask, keyed)
-            except (DuplicateKeyError, TurnInProgress):
-                if earlier := await self._find_earlier(keyed):  # another process was faster
-                    return earlier
-                raise
-
-    async def _begin(self, scope: Scope, conversation: Row, ask: Ask, keyed: _Keyed | None) -> Begun:
-        model = ask.parameters["model"] or conversation["model"] or self._default_model
-        provider = self._models.check(model)
-        self._models.admit(model)
-        fields = {
-            **ask.parameters,
-            "model": model,
-            "conversation_id": conversation["_id"],
-            "owner_id": conversation["owner_id"],
-            "idempotency_key": keyed and keyed.key,
-            "fingerprint": keyed and keyed.fingerprint,
-        }
-        waits = False
-        while True:
-            exchange = await ask.exchange(conversation)
-            id = ObjectId()
-            try:
-                with self.runner.expecting(id):
-                    turn, wire, messages = await self._claim(scope, id, exchange, fields, provider, waits=waits)
-                    if not waits:
-                        self._run(turn, wire, Known(conversation["system_prompt"], messages))
-            except NotFound:  # absent, changed, or held by another turn (to wait for: by none)
-                conversation = await self._conversations.rows.get(scope, conversation["_id"])
-                waits = await self._make_way(scope, conversation["_id"], ask, exchange)
-            else:
-                return Begun(wire)
-
-    async def _claim(
-        self, scope: Scope, id: ObjectId, exchange: Exchange, fields: Mapping[str, Any], provider: str, *, waits: bool
-    ) -> tuple[Row, dict[str, Any], Sequence[Row]]:
-        """Store the turn with its messages, all or nothing; answers its row, how clients see it, and the messages
-        before the answer. Raises NotFound."""
-        worker = await self._membership.assure()
-        answer_id, conversation_id = ObjectId(), fields["conversation_id"]
-        answer = {
-            "id": answer_id,
-            "role": "assistant",
-            "content": "",
-            "status": "streaming",
-            "model": fields["model"],
-            "provider": provider,
-        }
-
-        async def write() -> tuple[Row, dict[str, Any], Sequence[Row]]:
-            if exchange.supersede_from is not None:
-                await self._conversations.messages.supersede(conversation_id, from_seq=exchange.supersede_from)
-            appended = await self._conversations.extend(
-                scope, conversation_id, [*exchange.new, answer], exchange.condition, turn_id=id, waits=waits
-            )
-            messages = appended.messages
-            turn = Turn(
-                **fields,
-                id=id,
-                user_message_id=exchange.user_message_id,
-                assistant_message_id=answer_id,
-                answer_seq=messages[-1]["seq"],
-                state="queued" if waits else "running",
-                worker=None if waits else worker,
-                started_at=None if waits else messages[-1]["created_at"],
-            )
-            row = await self.rows.insert(turn)
-            wire = render_turn(row, *messages, exchange.earlier_question)
-            return {name: row[name] for name in STORED_TURN}, wire, messages[:-1]
-
-        async with self._beginnings, self._conversations.alone(conversation_id):
-            return await self._transactions.run(write)
-
-    async def _make_way(self, scope: Scope, conversation_id: ObjectId, ask: Ask, exchange: Exchange) -> bool:
-        """What to do about the turn that holds the conversation: answers whether to wait behind it.
-
-        Raises TurnInProgress.
-        """
-        active = await self._conversations.rows.active_turn(scope, conversation_id)
-        if active is None:
-            return False
-        turn_id, waiting = active
-        if ask.when_busy == "cancel":
-            turn = await self.cancel(scope, turn_id)
-            if turn["state"] in TERMINAL_STATES:
-                return False
-        if ask.when_busy == "enqueue" and not exchange.condition:
-            if waiting < MAX_WAITING:
-                return True
-            raise _in_progress(f"{MAX_WAITING} turns are waiting already; wait for some of them.", turn_id)
-        raise _in_progress("Another turn is running in this conversation; wait for it or follow it.", turn_id)
-
-    async def _find_earlier(self, keyed: _Keyed) -> Begun | None:
-        row = await self.rows.find_by_key(keyed.conversation_id, keyed.key)
-        if row is None:
-            return None
-        if row["fingerprint"] != keyed.fingerprint:
-            raise IdempotencyKeyReused("This Idempotency-Key came before with another question; choose a new one.")
-        return Begun(await self._finisher.wire(row["_id"]), is_replay=True)
 
 
 def _content(new: Parameters) -> bytes:
@@ -328,8 +145,3 @@ def _parameters(new: Parameters) -> dict[str, Any]:
 
 def _text(value: Any) -> str | None:
     return None if value is None else orjson.dumps(value).decode()
-
-
-def _in_progress(sentence: str, turn_id: ObjectId) -> TurnInProgress:
-    path = f"/api/turns/{turn_id}"
-    return TurnInProgress(sentence, headers={"Location": path}, turn=path, turn_id=turn_id)

@@ -13,11 +13,11 @@ from app.config import ProviderSettings, Settings
 from app.database import Database
 from app.kit.repository import EVERYTHING, Row
 from app.services import Services, build_services
+from app.turns.beginning import Begun
 from app.turns.events import Event
 from app.turns.model import Turn
 from app.turns.model import TurnEvents as StoredEvents
 from app.turns.schemas import TurnCreate
-from app.turns.service import Begun
 from app.turns.streams import TurnEvents, outcome_of
 from tests.conftest import DATABASE, Person
 from tests.upstream import Upstream

@@ -16,8 +16,8 @@ from app.kit.repository import EVERYTHING
 from app.llm.echo import Echo
 from app.services import Services, build_services
 from app.turns import runner, writer
+from app.turns.beginning import Begun
 from app.turns.model import TurnEvents, Worker
-from app.turns.service import Begun
 from app.turns.streams import outcome_of
 from app.turns.workers import Membership, WorkerRepository
 from tests.conftest import Person
@@ -206,13 +206,14 @@ async def test_a_process_does_not_bury_its_own_turns_after_the_database_was_away
 async def test_a_turn_that_was_stored_and_never_ran_is_ended(
     ana: Person, as_ana: httpx.AsyncClient, conversation: str, silent: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    claim = silent.turns._claim
+    beginnings = silent.turns.beginnings
+    claim = beginnings._claim
 
     async def lost(*args: Any, **options: Any) -> Any:
         await claim(*args, **options)
         raise AutoReconnect("the answer to the commit was lost")
 
-    monkeypatch.setattr(silent.turns, "_claim", lost)
+    monkeypatch.setattr(beginnings, "_claim", lost)
     with pytest.raises(AutoReconnect):
         await begin(silent, ana, conversation)
     assert [message["status"] for message in await messages_of(as_ana, conversation)] == ["complete", "streaming"]

@@ -9,7 +9,7 @@ from bson import ObjectId
 
 from app.kit.repository import EVERYTHING
 from app.services import Services
-from app.turns import service
+from app.turns import beginning
 from tests.conftest import Person
 from tests.streams import joined, stream
 from tests.turns.conftest import begin, messages_of, new_conversation, stored_turns
@@ -138,7 +138,7 @@ async def test_the_next_one_runs_when_the_first_is_cancelled_or_fails(
 async def test_no_more_than_so_many_wait(
     live_ana: httpx.AsyncClient, conversation: str, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "MAX_WAITING", 2)
+    monkeypatch.setattr(beginning, "MAX_WAITING", 2)
     running = await busy(live_ana, conversation, upstream)
     posts = [asyncio.create_task(live_ana.post(f"{conversation}/turns", json=NEXT)) for _ in range(2)]
     await until_waiting(2)
