@@ -33,7 +33,7 @@ format: $(STAMP) ## Rewrite the sources in the project's format
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: $(STAMP) ## Measure the API against the bare driver, as ratios
+bench: $(STAMP) ## Measure it beside the bare driver, the bare upstream and LiteLLM
 	@$(BIN)/python -m bench
 
 clean: ## Remove the environment and caches (never ./data)

@@ -1,1 +1,1 @@
-"""`make bench`: what the API costs beside the bare driver doing the same, as ratios of one run."""
+"""`make bench`: what the API costs beside those who do less or the same, as ratios of one run."""

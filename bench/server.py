@@ -1,69 +1,48 @@
-"""A real server in a process of its own, and what it uses."""
+"""A real server in a process of its own."""
 
+import asyncio
+import json
 import os
-import signal
-import subprocess
 import sys
-import threading
 from pathlib import Path
-from types import TracebackType
+from typing import Any
 
-import psutil
+from bench.processes import Process
 
 KEY = "bench-key-of-the-first-admin-0123456789"
 
 
 class Server:
-    """`verbatim serve` on a free port of loopback and a data folder, until the block ends."""
+    """`verbatim serve` on a free port of loopback and a data folder, until the block ends.
 
-    def __init__(self, data: Path) -> None:
+    `settings`: further settings by their names, as text or as what becomes JSON.
+    """
+
+    def __init__(self, data: Path, **settings: Any) -> None:
         self._data = data
+        self._settings = {"bootstrap_key": KEY, "log_level": "warning", **settings}
 
-    def __enter__(self) -> "Server":
-        environment = {**os.environ, "VERBATIM_BOOTSTRAP_KEY": KEY, "VERBATIM_LOG_LEVEL": "warning"}
+    async def __aenter__(self) -> "Server":
+        # In a thread: a database client of this process would else miss its heartbeats and give up its connections.
+        await asyncio.to_thread(self._start)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await asyncio.to_thread(self.process.stop)
+
+    def _start(self) -> None:
         command = [sys.executable, "-m", "app.cli", "serve", "--port", "0", "--data", str(self._data)]
-        self._process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
+        own = {
+            f"VERBATIM_{name.upper()}": value if isinstance(value, str) else json.dumps(value)
+            for name, value in self._settings.items()
+        }
+        self.process = Process(command, {**os.environ, **own})
+        for line in self.process.lines:
             name, _, value = line.partition(" ")
             if name == "Verbatim":
                 self.port = int(value.strip().rpartition(":")[2])
             if line.startswith("Ctrl-C"):
                 break
         else:
+            self.process.stop()
             raise RuntimeError("the server did not start")
-        self.pid = self._process.pid
-        self._usage = psutil.Process(self.pid)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._process.send_signal(signal.SIGTERM)
-        self._process.wait(60)
-
-    def cpu_seconds(self) -> float:
-        times = self._usage.cpu_times()
-        return float(times.user + times.system)
-
-
-class PeakMemory:
-    """The largest resident size of a process while the block runs, in bytes, and the size before it."""
-
-    def __init__(self, pid: int | None = None) -> None:
-        self._process = psutil.Process(pid)
-        self._is_over = threading.Event()
-        self._watcher = threading.Thread(target=self._watch, daemon=True)
-        self.before = self.peak = int(self._process.memory_info().rss)
-
-    def __enter__(self) -> "PeakMemory":
-        self._watcher.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._is_over.set()
-        self._watcher.join()
-
-    def _watch(self) -> None:
-        while not self._is_over.wait(0.02):
-            self.peak = max(self.peak, int(self._process.memory_info().rss))

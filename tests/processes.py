@@ -15,13 +15,26 @@ import sys
 import tempfile
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import httpx
 
 ROOT = Path(__file__).parents[1]
 ADMIN_KEY = "the-admin-key-of-the-server-processes-of-the-tests"
 _PATIENCE = 60.0
+
+
+class Process(Protocol):
+    """What a server process can do, however it was started: a part of `asyncio.subprocess.Process`."""
+
+    @property
+    def stdout(self) -> asyncio.StreamReader | None: ...
+    @property
+    def returncode(self) -> int | None: ...
+    def kill(self) -> None: ...
+    def send_signal(self, signal: int) -> None: ...
+    async def wait(self) -> int: ...
+    async def communicate(self) -> tuple[bytes, Any]: ...
 
 
 class ServerProcess:
@@ -37,11 +50,11 @@ class ServerProcess:
         self.welcome = ""
         self._options = ("--port", "0", *options)
         self._settings = {"bootstrap_key": ADMIN_KEY, "drain_timeout": 5, **settings}
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: Process | None = None
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 closed at the end of the context
 
     @property
-    def process(self) -> asyncio.subprocess.Process:
+    def process(self) -> Process:
         assert self._process is not None
         return self._process
 
@@ -54,18 +67,21 @@ class ServerProcess:
     async def start(self) -> None:
         """Start the process, and return when it serves."""
         self.data.mkdir(parents=True, exist_ok=True)
-        self._process = await asyncio.create_subprocess_exec(
+        self._process = await self._spawn()
+        async with asyncio.timeout(_PATIENCE):
+            self.welcome = await self._read_welcome()
+        url = re.search(r"^Verbatim +(http\S+)$", self.welcome, re.MULTILINE)
+        assert url is not None, f"{self.welcome}\n{self.log}"
+        self.url = url.group(1)
+
+    async def _spawn(self) -> Process:
+        return await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "app.cli", "serve", "--data", str(self.data), *self._options),
             cwd=self.data,  # where there is no .env
             env=self._environment(),
             stdout=asyncio.subprocess.PIPE,
             stderr=self._log,
         )
-        async with asyncio.timeout(_PATIENCE):
-            self.welcome = await self._read_welcome()
-        url = re.search(r"^Verbatim +(http\S+)$", self.welcome, re.MULTILINE)
-        assert url is not None, f"{self.welcome}\n{self.log}"
-        self.url = url.group(1)
 
     async def _read_welcome(self) -> str:
         assert self.process.stdout is not None

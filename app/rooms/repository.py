@@ -17,6 +17,7 @@ from app.kit.clock import now
 from app.kit.deadlines import READ_SECONDS, WRITE_SECONDS
 from app.kit.paging import Sort
 from app.kit.repository import EVERYTHING, Row, Scope
+from app.kit.schemas import INT64_MAX
 from app.rooms.model import Presence
 
 PAGE = 100
@@ -27,17 +28,29 @@ _BY_SEQ = Sort("seq", unique=True)
 
 
 class TranscriptRepository(MessageRepository):
-    """Messages as rooms read them: only what a majority has, as in the change stream that tells of them."""
+    """Messages as rooms read them.
+
+    Not with read concern majority: right after a restart it may show less than the change stream has told of, and what
+    is looked for then would count as removed. A primary's newest state holds everything that was told.
+    """
 
     @property
     def collection(self) -> AsyncCollection[Row]:
-        return Message.get_pymongo_collection().with_options(read_concern=ReadConcern("majority"))
+        return Message.get_pymongo_collection().with_options(read_concern=ReadConcern("local"))
 
     async def after(
-        self, scope: Scope, conversation_id: ObjectId, seq: int, *, changed_since: datetime | None = None
+        self,
+        scope: Scope,
+        conversation_id: ObjectId,
+        seq: int,
+        *,
+        through: int = INT64_MAX,
+        changed_since: datetime | None = None,
     ) -> list[Row]:
-        """The messages behind a number in order, a page of them; of those only what has changed since."""
-        condition: dict[str, Any] = {"conversation_id": conversation_id, "seq": {"$gt": seq}, **MESSAGES.live_filter}
+        """The messages behind a number and up to another one in order, a page of them; of those only what has changed
+        since."""
+        numbers = {"$gt": seq, "$lte": through}
+        condition: dict[str, Any] = {"conversation_id": conversation_id, "seq": numbers, **MESSAGES.live_filter}
         if changed_since is not None:
             condition |= {"updated_at": {"$gte": changed_since}, "version": {"$gt": 1}}
         with pymongo.timeout(READ_SECONDS):

@@ -10,6 +10,7 @@ from pymongo.errors import PyMongoError
 
 from app.kit.logs import logger
 from app.kit.repository import EVERYTHING, Row
+from app.kit.schemas import INT64_MAX
 from app.rooms.journal import Journal, message_entry, presence_entry
 from app.rooms.repository import PresenceRepository, TranscriptRepository
 
@@ -44,6 +45,11 @@ class Room:
         self._is_presence_stale = False
         self._is_stale = False
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def known(self) -> int:
+        """The number up to which messages are known to be stored, by a majority."""
+        return max(self._appended, self.fetched or 0)
 
     def begin(self, last_seq: int) -> None:
         """Follow from this number on, unless the room does from another one already."""
@@ -148,11 +154,13 @@ class Room:
     async def _fetch(self, *, also: bool) -> None:
         """Put what was appended into the journal. `also`: look for more when nothing is known of any."""
         while also or self._appended > (self.fetched or 0):
-            rows = await self._transcripts.after(EVERYTHING, self.id, self.fetched or 0)
+            wanted = self._appended  # more may come while this is read
+            through = INT64_MAX if also else wanted
+            rows = await self._transcripts.after(EVERYTHING, self.id, self.fetched or 0, through=through)
             self._publish(rows)
-            also = bool(rows)
+            also = also and bool(rows)
             if not rows:  # removed since
-                self.fetched = max(self.fetched or 0, self._appended)
+                self.fetched = max(self.fetched or 0, wanted)
 
     def _publish(self, rows: Sequence[Row]) -> None:
         for row in rows:

@@ -97,7 +97,8 @@ class Subscription:
         return self._read_journal()
 
     async def _read_behind(self) -> Sequence[Entry]:
-        rows = await self._transcripts.after(self.scope, self.room.id, self._seen)
+        known = max(self.room.known, self._joined_at)
+        rows = await self._transcripts.after(self.scope, self.room.id, self._seen, through=known)
         if rows:
             self._seen = rows[-1]["seq"]
         return [message_entry("message", row) for row in rows]

@@ -82,8 +82,8 @@ class Housekeeping:
         for id in await self._rows.to_cancel(self._membership.id):  # the feed has told already, unless it is broken
             self._runner.cancel(id)
         if dead := await self._membership.find_dead():
-            for turn in await self._rows.running_of(dead):
-                await self.interrupt(turn)
+            # Side by side: what a killed process has left open may hold up one conversation for a while.
+            await asyncio.gather(*(self.interrupt(turn) for turn in await self._rows.running_of(dead)))
         await self._end_strays()
         if not self._runner.is_stopping:
             await self._go_on_with_waiting()

@@ -23,7 +23,7 @@ from app.turns.model import TERMINAL_STATES
 
 ONLY_THE_END = 2**31
 """A number behind every event but the last one, which is told to everybody."""
-_PAUSE_SECONDS = 0.5
+_PAUSE_SECONDS = 0.1
 
 
 class TurnEvents(Protocol):
@@ -75,6 +75,9 @@ class TurnStreams:
             turn = await self._finisher.wire(turn_id)  # after the look for its log: what has none any more is over
             if turn["state"] in TERMINAL_STATES:
                 return _Replay(self._events, turn, after)
+            # It may have begun here meanwhile, and the feed does not bring what this process writes.
+            if (log := self._own(turn_id)) is not None:
+                return log.follow(after)
             remote = self._remote.setdefault(turn_id, _RemoteLog(turn, self._events, self._finisher))
         follower = remote.follow(after, self._forget)
         try:
@@ -112,6 +115,7 @@ class _RemoteLog:
         self._reading = asyncio.Lock()
         self._is_stale = False
         self._is_loaded = False
+        self._announced = 0
         self._task: asyncio.Task[None] | None = None
         self._copying: asyncio.Task[None] | None = None
 
@@ -126,10 +130,12 @@ class _RemoteLog:
 
     def take(self, row: Row) -> None:
         """Publish a row that has just been stored, if it is the next one; otherwise read what is missing."""
-        is_next = row["_id"]["seq"] == self.log.last + 1 and not self._reading.locked()
+        number = row["_id"]["seq"]
+        self._announced = max(self._announced, number)
+        is_next = number == self.log.last + 1 and not self._reading.locked()
         if is_next and row.get("text") is not None and not self.log.is_over:
-            self.log.publish(delta(self.log.last + 1, row["text"]))
-        elif row["_id"]["seq"] > self.log.last:
+            self.log.publish(delta(number, row["text"]))
+        elif number > self.log.last:
             self.poke()
 
     def copy(self, own: TurnLog) -> None:
@@ -149,15 +155,20 @@ class _RemoteLog:
 
     async def _keep_up(self) -> None:
         try:
-            while self._is_stale and self._count:
+            while self._is_behind and self._count:
                 try:
                     await self.catch_up()
                     await self._end_if_purged()
                 except PyMongoError as error:
                     logger.warning("turn_not_followed", error=type(error).__name__)
+                if self._is_behind:  # right after a restart a read may show less than the feed has told of
                     await asyncio.sleep(_PAUSE_SECONDS)
         finally:
             self._task = None
+
+    @property
+    def _is_behind(self) -> bool:
+        return not self.log.is_over and (self._is_stale or self.log.last < self._announced)
 
     async def load(self) -> None:
         """Publish what is stored by now, the first time; from then on the changes come by themselves."""

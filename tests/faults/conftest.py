@@ -12,6 +12,7 @@ from pymongo.asynchronous.collection import AsyncCollection
 
 from app.database import CLIENT_OPTIONS
 from app.mongod.folder import DataFolder, FileLock
+from tests.faults.nursery import Nursery
 from tests.mongod.processes import until
 from tests.upstream import Upstream
 
@@ -42,6 +43,12 @@ async def shared(mongo_uri: str, lasting_upstream: Upstream) -> AsyncIterator[di
     }
     async with AsyncMongoClient[dict[str, Any]](mongo_uri, **CLIENT_OPTIONS) as client:
         await client.drop_database(name)
+
+
+@pytest.fixture(scope="module")
+async def nursery() -> AsyncIterator[Nursery]:
+    async with Nursery() as ready:
+        yield ready
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Several servers on one database, of which any may be killed at any moment and is replaced at once.
 
-async with Fleet(folder, 3, turn_lease=1, **shared) as fleet:
+async with Fleet(nursery, folder, 3, turn_lease=1, **shared) as fleet:
     seat = await fleet.pick(rng)
     await seat.client.get("/api/users/me")
     await fleet.kill(seat)
@@ -18,6 +18,7 @@ from typing import Any, Self
 
 import httpx
 
+from tests.faults.nursery import Nursery
 from tests.processes import ServerProcess
 
 SILENCE = 30.0
@@ -36,10 +37,11 @@ class Seat:
 class Fleet:
     """`size` servers with the same settings; an asynchronous context manager."""
 
-    def __init__(self, folder: Path, size: int, **settings: Any) -> None:
+    def __init__(self, nursery: Nursery, folder: Path, size: int, **settings: Any) -> None:
         self.serving: list[Seat] = []
         self.kills = 0
         self.tracebacks: list[str] = []
+        self._nursery = nursery
         self._folder = folder
         self._size = size
         self._settings = settings
@@ -58,15 +60,16 @@ class Fleet:
         async with self._changed:
             await self._changed.wait_for(lambda: len(self.serving) >= count)
 
-    async def kill(self, seat: Seat) -> None:
-        """SIGKILL; the replacement starts at once."""
+    async def kill(self, seat: Seat, *, is_replaced: bool = True) -> None:
+        """SIGKILL; a replacement starts at once."""
         self.serving.remove(seat)
         seat.server.kill()
         seat.killed_at = time.monotonic()
         self.kills += 1
         await seat.server.ended()
         self._note_tracebacks(seat)
-        self._starts.create_task(self._start())
+        if is_replaced:
+            self._starts.create_task(self._start())
 
     async def __aenter__(self) -> Self:
         try:
@@ -91,7 +94,7 @@ class Fleet:
 
     async def _start(self) -> None:
         self._started += 1
-        server = ServerProcess(self._folder / f"server {self._started}", **self._settings)
+        server = self._nursery.server(self._folder / f"server {self._started}", **self._settings)
         await self._stack.enter_async_context(server)
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
         client = await self._stack.enter_async_context(server.client(limits=limits))

@@ -17,7 +17,8 @@ from tests.streams import Received, events_of, joined
 
 ENDS = frozenset(("turn.completed", "turn.failed", "turn.cancelled", "turn.interrupted"))
 MODEL = "local:story"
-_PATIENCE = 40
+_CONNECTIONS = 40
+_SECONDS = 60.0
 _PAUSE = 0.25
 
 Pick = Callable[[], Awaitable[Seat]]
@@ -157,22 +158,27 @@ class Follower:
         self._rng = rng
 
     async def follow(self, view: View) -> View:
-        """Call until the end of the turn is seen."""
+        """Call until the end of the turn is seen, or for longer than any turn may take."""
         self._ledger.views.append(view)
-        for _ in range(_PATIENCE):
-            seat = await self._pick()
-            call = self._next_call(view)
-            view.connections += 1
-            try:
-                await self._listen(seat, call, view)
-            except httpx.TimeoutException as error:
-                view.fault(f"{type(error).__name__} after event {len(view.events)}")
-            except httpx.TransportError:  # its server died: there are others
-                continue
-            if view.is_over:
-                view.ended_at = time.monotonic()
-                return view
-        raise AssertionError(f"{_PATIENCE} connections did not show the end of {view.question!r}: {view.faults}")
+        try:
+            async with asyncio.timeout(_SECONDS):
+                while not view.is_over and view.connections < _CONNECTIONS:
+                    await self._connect(view)
+        except TimeoutError:
+            view.fault(f"no end within {_SECONDS:g} s; the last of {len(view.events)} events is {view.events[-1:]}")
+        view.ended_at = time.monotonic()
+        return view
+
+    async def _connect(self, view: View) -> None:
+        seat = await self._pick()
+        call = self._next_call(view)
+        view.connections += 1
+        try:
+            await self._listen(seat, call, view)
+        except httpx.TimeoutException as error:
+            view.fault(f"{type(error).__name__} after event {len(view.events)}")
+        except httpx.TransportError:
+            return  # its server died: there are others
 
     def _next_call(self, view: View) -> Call:
         """The first call; later, and with any knowledge of the turn, any of the ways back to it."""

@@ -16,6 +16,7 @@ from tests.faults.audit import Stored
 from tests.faults.authors import Author
 from tests.faults.fleet import Fleet, Seat
 from tests.faults.followers import Follower, Ledger, View, ask, watch
+from tests.faults.nursery import Nursery
 from tests.faults.replica_set import Member, ReplicaSet
 from tests.faults.stories import tell
 from tests.upstream import Upstream
@@ -64,7 +65,8 @@ class Scene:
     async def stored(self, member: Member | None = None) -> Stored:
         """What is stored; or what one member has, whether the others have it or not."""
         uri = self._uri if member is None else f"mongodb://{member.host}/?directConnection=true"
-        async with AsyncMongoClient[dict[str, Any]](uri, **CLIENT_OPTIONS) as client:
+        concern = "majority" if member is None else "local"
+        async with AsyncMongoClient[dict[str, Any]](uri, **CLIENT_OPTIONS | {"readConcernLevel": concern}) as client:
             return await Stored.read(client[self._database])
 
     def report(self, what: str) -> float:
@@ -80,7 +82,7 @@ class Scene:
 
 @asynccontextmanager
 async def scene(
-    folder: Path, replica_set: ReplicaSet, upstream: Upstream, *, pause: float, **settings: Any
+    nursery: Nursery, folder: Path, replica_set: ReplicaSet, upstream: Upstream, *, pause: float, **settings: Any
 ) -> AsyncIterator[Scene]:
     """Two servers with a new database; their model says a word each `pause` seconds."""
     upstream.script["story"] = tell(pause=pause)
@@ -92,7 +94,7 @@ async def scene(
         "history_max_messages": 1,
         "log_level": "warning",
     }
-    async with Fleet(folder, 2, **shared, **settings) as fleet:
+    async with Fleet(nursery, folder, 2, **shared, **settings) as fleet:
         yield Scene(fleet, replica_set.uri, database)
 
 

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
+import httpx
 import websockets.asyncio.client
 from websockets.exceptions import ConnectionClosed
 
@@ -47,7 +48,7 @@ class Socket:
         return message
 
     async def send(self, value: Any) -> None:
-        await self.connection.send(value if isinstance(value, str | bytes) else json.dumps(value))
+        await self.connection.send(value if isinstance(value, str | bytes) else json.dumps(value, ensure_ascii=False))
 
     async def ask(self, type: str, **members: Any) -> Json:
         """Send a request, and wait for its answer."""
@@ -104,6 +105,31 @@ def text_of(events: list[Json]) -> str:
     numbers = [event["number"] for event in events]
     assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
     return "".join(event["data"]["text"] for event in events if event["event"] == "delta")
+
+
+async def append(client: httpx.AsyncClient, conversation: str, *contents: str) -> list[Json]:
+    """Messages of a user that are stored together, as they were answered."""
+    messages = [{"role": "user", "content": each} for each in contents]
+    response = await client.post(f"{conversation}/messages/bulk", json={"messages": messages})
+    assert response.status_code == 201, response.text
+    items: list[Json] = response.json()["items"]
+    return items
+
+
+async def messages(socket: Socket, count: int) -> list[Json]:
+    """The next messages, which nothing else may come between."""
+    received = [await socket.receive() for _ in range(count)]
+    assert [each["type"] for each in received] == ["message"] * count
+    return [each["message"] for each in received]
+
+
+def told(received: list[Json]) -> list[Json]:
+    """What was said, without who was there and how far a turn was when its start was told."""
+    return [
+        {**each, "data": each["data"]["id"]} if each.get("event") == "turn.started" else each
+        for each in received
+        if each["type"] != "presence"
+    ]
 
 
 @asynccontextmanager
