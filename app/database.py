@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -11,13 +11,21 @@ import pymongo
 from beanie import Document, init_beanie
 from pymongo import AsyncMongoClient
 from pymongo.asynchronous.database import AsyncDatabase
-from pymongo.errors import ConfigurationError, DuplicateKeyError, InvalidURI, OperationFailure, PyMongoError
+from pymongo.errors import (
+    AutoReconnect,
+    ConfigurationError,
+    DuplicateKeyError,
+    InvalidURI,
+    OperationFailure,
+    PyMongoError,
+)
 
 from app.auth.model import ApiKey
 from app.config import Settings
 from app.conversations.model import Conversation, Message
 from app.kit.deadlines import READ_SECONDS, WRITE_SECONDS
 from app.kit.idempotency import IdempotencyRecord
+from app.kit.logs import logger
 from app.kit.paging import Cursors
 from app.kit.transactions import Transactions
 from app.mongod import EmbeddedMongod, find_mongod
@@ -98,7 +106,7 @@ async def prepare(client: AsyncMongoClient[dict[str, Any]], name: str) -> Databa
     """Bind the documents to the database, create what indexes are missing, and read its secret."""
     database = client[name]
     try:
-        await init_beanie(database=database, document_models=DOCUMENTS)
+        await _retried(lambda: init_beanie(database=database, document_models=DOCUMENTS))
     except OperationFailure as error:
         sentence = _INDEX_FAULTS.get(error.code or 0)
         if sentence is None:
@@ -106,6 +114,21 @@ async def prepare(client: AsyncMongoClient[dict[str, Any]], name: str) -> Databa
         raise DatabaseUnavailable(f"{sentence} MongoDB says: {error}") from error
     return Database(client, name, Cursors(await _secret(database)), Transactions(client))
 
+
+async def _retried(work: Callable[[], Awaitable[None]]) -> None:
+    """Do what may be done twice again when the primary dies over it; the driver does not, for indexes."""
+    for pause in _PAUSES:
+        try:
+            await work()
+        except AutoReconnect as error:
+            logger.warning("start_delayed", error=type(error).__name__)
+            await asyncio.sleep(pause)
+        else:
+            return
+    await work()
+
+
+_PAUSES = (0.5, 1.0, 2.0, 4.0)
 
 _INDEX_FAULTS = {
     85: "An index exists under another name; drop it and start again.",

@@ -83,7 +83,10 @@ class Housekeeping:
             self._runner.cancel(id)
         if dead := await self._membership.find_dead():
             # Side by side: what a killed process has left open may hold up one conversation for a while.
-            await asyncio.gather(*(self.interrupt(turn) for turn in await self._rows.running_of(dead)))
+            turns = await self._rows.running_of(dead)
+            results = await asyncio.gather(*(self.interrupt(turn) for turn in turns), return_exceptions=True)
+            for fault in filter(None, results):
+                raise fault
         await self._end_strays()
         if not self._runner.is_stopping:
             await self._go_on_with_waiting()

@@ -16,6 +16,7 @@ from tests.faults.nursery import Nursery
 from tests.faults.replica_set import ELECTION_TIMEOUT, Member, ReplicaSet
 from tests.faults.scenes import Scene, scene, writing
 from tests.faults.stories import asked
+from tests.processes import ServerProcess
 from tests.upstream import Upstream
 
 pytestmark = [pytest.mark.mongod, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -169,3 +170,20 @@ async def _a_word_that_waits(here: Scene, primary: Member) -> None:
                 return
             unseen = waiting
             await asyncio.sleep(0.1)  # what is on its way to its client will be there
+
+
+@pytest.mark.parametrize("seconds", [0.1, 0.3])
+async def test_a_server_that_starts_while_the_primary_dies_waits_for_the_next_one(
+    tmp_path: Path, replica_set: ReplicaSet, seconds: float
+) -> None:
+    async def strike() -> None:
+        await asyncio.sleep(1.2 + seconds)  # about when it makes its indexes
+        await replica_set.restart(await replica_set.kill_primary())
+
+    async with asyncio.TaskGroup() as meanwhile:
+        meanwhile.create_task(strike())
+        database = f"starting_{int(seconds * 10)}"
+        async with ServerProcess(tmp_path, mongo_uri=replica_set.uri, database=database) as server:
+            async with server.client() as client:
+                assert (await client.get("/health/ready")).status_code == 200
+            assert await server.terminate() == 0
