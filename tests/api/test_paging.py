@@ -161,5 +161,7 @@ async def test_a_total_is_counted_when_it_is_asked_for(
         "/api/conversations", params={**parameters, "count": count, "after": counted.json()["next"]}
     )
     assert second.json()["total"] == counted.json()["total"]
-    back = await as_ana.get("/api/conversations", params={**parameters, "count": count, "before": second.json()["prev"]})
+    back = await as_ana.get(
+        "/api/conversations", params={**parameters, "count": count, "before": second.json()["prev"]}
+    )
     assert back.json() == counted.json()
