@@ -31,5 +31,5 @@ class ApiKey(StoredDocument):
                 [("user_id", ASCENDING), ("created_at", DESCENDING), ("_id", DESCENDING)], name="user_created_v1"
             ),
             IndexModel([("created_at", DESCENDING), ("_id", DESCENDING)], name="created_v1"),
-            *found_by("name"),
+            *found_by("name", owner="user_id"),
         ]
