@@ -1,6 +1,6 @@
 """Every order that a list offers is an index, for one owner as for everybody; no filter reads a collection from end to
-end or sorts more than the few rows it finds. Asked of the database itself, about the queries that the
-repositories send.
+end or sorts more than the few rows it finds. Asked of the database itself, about the queries that the repositories
+send.
 """
 
 from collections.abc import AsyncIterator
