@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from datetime import datetime
 from typing import Any
 
 import httpx
@@ -180,7 +181,8 @@ async def test_questions_that_wait_on_both_are_answered_in_order(
 
     assert {turn["state"] for turn in turns} == {"completed"}
     in_order = sorted(turns, key=lambda turn: int(turn["assistant_message"]["seq"]))
-    assert [turn["finished_at"] for turn in in_order] == sorted(turn["finished_at"] for turn in turns)
+    finished = [datetime.fromisoformat(turn["finished_at"]) for turn in in_order]
+    assert finished == sorted(finished)
     assert [len(request.body["messages"]) for request in upstream.requests] == list(range(1, 18, 2))
 
 

@@ -1,6 +1,7 @@
 """`when_busy=enqueue`: questions that wait for the answer before them, on whichever process there is."""
 
 import asyncio
+from datetime import datetime
 from typing import Any
 
 import httpx
@@ -59,7 +60,7 @@ async def test_questions_wait_and_are_answered_in_order(
     assert [turn["assistant_message"]["seq"] for turn in turns] == [2, 4, 6, 8]
     assert [request.body["messages"][-1]["content"] for request in upstream.requests] == ["Hi", "0", "1", "2"]
     assert [len(request.body["messages"]) for request in upstream.requests] == [1, 3, 5, 7]
-    assert turns[1]["finished_at"] <= turns[2]["started_at"]
+    assert datetime.fromisoformat(turns[1]["finished_at"]) <= datetime.fromisoformat(turns[2]["started_at"])
 
 
 async def test_a_stream_begins_with_the_waiting_turn_and_tells_the_answer_when_it_comes(
