@@ -65,6 +65,9 @@ CLIENT_OPTIONS: dict[str, Any] = {
 }
 
 
+_WIRE_VERSION_OF_MONGODB_6 = 17
+
+
 class DatabaseUnavailable(Exception):
     """The database cannot be used; the message says what to do about it."""
 
@@ -157,6 +160,8 @@ async def check_topology(client: AsyncMongoClient[dict[str, Any]]) -> dict[str, 
             "This MongoDB is a standalone server, but Verbatim needs a replica set (one member is enough): "
             "start mongod with --replSet rs0 and run once: mongosh --eval 'rs.initiate()'"
         )
+    if hello["maxWireVersion"] < _WIRE_VERSION_OF_MONGODB_6:
+        raise DatabaseUnavailable("This MongoDB is too old: Verbatim needs 6.0 or newer, for its partial indexes.")
     return hello
 
 

@@ -8,6 +8,7 @@ from pydantic import Field
 from pymongo import ASCENDING, DESCENDING, IndexModel
 
 from app.kit.documents import StoredDocument
+from app.kit.indexes import found_by
 
 Permission = Literal["read", "write", "export", "admin"]
 PERMISSIONS: tuple[Permission, ...] = ("read", "write", "export", "admin")
@@ -30,4 +31,5 @@ class ApiKey(StoredDocument):
                 [("user_id", ASCENDING), ("created_at", DESCENDING), ("_id", DESCENDING)], name="user_created_v1"
             ),
             IndexModel([("created_at", DESCENDING), ("_id", DESCENDING)], name="created_v1"),
+            *found_by("name", owner="user_id"),
         ]

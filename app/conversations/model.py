@@ -4,10 +4,12 @@ from datetime import datetime
 from typing import Any, ClassVar, Literal
 
 from beanie import PydanticObjectId
+from bson import ObjectId
 from pydantic import BaseModel, Field
-from pymongo import ASCENDING, DESCENDING, IndexModel
+from pymongo import ASCENDING, IndexModel
 
 from app.kit.documents import StoredDocument
+from app.kit.indexes import PRESENT, found_by, found_unless, one_of, ordered_by
 
 ConversationStatus = Literal["active", "archived", "deleted"]
 CONVERSATION_STATUSES: tuple[ConversationStatus, ...] = ("active", "archived", "deleted")
@@ -66,16 +68,6 @@ class Fault(BaseModel):
     message: str
 
 
-def _sorted_by(*paths: str) -> list[IndexModel]:
-    """For each path, an index for lists of one owner and one for lists of everybody."""
-    indexes = []
-    for path in paths:
-        keys = [(path, DESCENDING), ("_id", DESCENDING)]
-        indexes.append(IndexModel([("owner_id", ASCENDING), *keys], name=f"owner_{path}_v1"))
-        indexes.append(IndexModel(keys, name=f"{path}_v1"))
-    return indexes
-
-
 class Conversation(StoredDocument):
     owner_id: PydanticObjectId
     title: str = ""
@@ -98,7 +90,9 @@ class Conversation(StoredDocument):
     class Settings:
         name = "conversations"
         indexes: ClassVar = [
-            *_sorted_by("created_at", "updated_at", "last_message_at", "title"),
+            *ordered_by("created_at", "updated_at", "last_message_at", "title", owner="owner_id"),
+            *found_by("model", "tags", owner="owner_id", only=PRESENT),
+            *found_by("status", owner="owner_id", only=one_of(("archived", "deleted"))),
             IndexModel(
                 [("owner_id", ASCENDING), ("source_id", ASCENDING)],
                 name="source_v2",
@@ -137,5 +131,11 @@ class Message(StoredDocument):
         name = "messages"
         indexes: ClassVar = [
             IndexModel([("conversation_id", ASCENDING), ("seq", ASCENDING)], name="seq_v1", unique=True),
-            *_sorted_by("created_at"),
+            *ordered_by("created_at", owner="owner_id"),
+            *found_by("model", "provider", "error.code", "feedback.rating", owner="owner_id", only=PRESENT),
+            *found_unless("stop", "finish_reason", owner="owner_id"),
+            *found_unless("complete", "status", owner="owner_id"),
+            *found_by("role", owner="owner_id", only=one_of(("system", "tool"))),
+            *found_by("conversation_id"),
+            *found_by("turn_id", only={"$gte": ObjectId("0" * 24)}),
         ]

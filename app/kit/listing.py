@@ -33,7 +33,9 @@ class Listing:
     conditions: tuple[dict[str, Any], ...]
     sort: Sort
     limit: int = DEFAULT_LIMIT
-    after: str | None = None
+    cursor: str | None = None
+    is_backward: bool = False
+    """Whether the page ends before the cursor instead of beginning behind it."""
     fields: tuple[str, ...] = ()
     count: CountMode | None = None
     is_search: bool = False
@@ -60,6 +62,7 @@ def parse_listing(resource: Resource, parameters: Iterable[tuple[str, str]], *, 
     limit = _read(errors, "limit", partial(_limit, values))
     fields = _read(errors, "fields", partial(_fields, resource, values))
     count = _read(errors, "count", partial(_count, values))
+    cursor = _read(errors, "before", partial(_cursor, values))
     search = _search(resource, values, errors)
     if errors:
         raise Invalid("; ".join(f"{error.field}: {error.message}" for error in errors), fields=errors)
@@ -69,7 +72,8 @@ def parse_listing(resource: Resource, parameters: Iterable[tuple[str, str]], *, 
         conditions=(*conditions, *([search] if search else []), *_live(resource, filtered)),
         sort=sort,
         limit=limit,
-        after=values.get("after"),
+        cursor=cursor,
+        is_backward="before" in values,
         fields=fields,
         count=count,
         is_search=search is not None or any(operator == "has" for _, operator in filtered),
@@ -85,7 +89,7 @@ def parse_boolean(name: str, text: str) -> bool:
         raise Invalid.field(f"query.{name}", str(error)) from error
 
 
-_PAGE_ONLY = frozenset({"limit", "after", "fields", "count"})
+_PAGE_ONLY = frozenset({"limit", "after", "before", "fields", "count"})
 _SEARCH_ONLY = frozenset({"q", "match", "case_sensitive"})
 
 
@@ -128,6 +132,12 @@ def _limit(values: Mapping[str, str]) -> int:
     if not re.fullmatch(r"[0-9]{1,6}", text) or not 1 <= int(text) <= MAX_LIMIT:
         raise ValueError(f"is a whole number from 1 to {MAX_LIMIT}")
     return int(text)
+
+
+def _cursor(values: Mapping[str, str]) -> str | None:
+    if "after" in values and "before" in values:
+        raise ValueError("cannot be given together with 'after'")
+    return values.get("before", values.get("after"))
 
 
 def _fields(resource: Resource, values: Mapping[str, str]) -> tuple[str, ...]:

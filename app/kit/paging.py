@@ -1,6 +1,6 @@
-"""Keyset paging: a page begins after a row, so deep pages cost what the first one costs.
+"""Keyset paging: a page begins behind a row, or ends before one, so deep pages cost what the first one costs.
 
-A cursor is opaque: the last row's sort value and id, with a fingerprint of the list it belongs to, signed with the
+A cursor is opaque: a row's sort value and id, with a fingerprint of the list it belongs to, signed with the
 deployment's secret. One from another list, or an edited one, is refused.
 """
 
@@ -8,7 +8,7 @@ import base64
 import binascii
 import hmac
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any
 
@@ -37,13 +37,19 @@ class Sort:
         direction = -1 if self.descending else 1
         return [(self.path, direction)] if self.unique else [(self.path, direction), ("_id", direction)]
 
+    @property
+    def reversed(self) -> "Sort":
+        return replace(self, descending=not self.descending)
+
 
 @dataclass(frozen=True)
 class Position:
-    """The last row that was seen: its sort value and its id."""
+    """A place in a list: a row's sort value and its id. Reading from it begins behind that row, which may have gone
+    meanwhile, or with it where the row is `included`."""
 
     value: Any
     id: ObjectId
+    included: bool = False
 
     @classmethod
     def of(cls, row: Mapping[str, Any], sort: Sort) -> "Position":
@@ -55,28 +61,32 @@ class Position:
 
 @dataclass(frozen=True)
 class Page:
-    """Stored rows in order, the cursor of the next page, and a total when it was asked for."""
+    """Stored rows in order, the cursors of its neighbours if there are any, and a total when it was asked for."""
 
     rows: Sequence[dict[str, Any]]
     next: str | None
+    prev: str | None
     total: int | None = None
 
 
 def after(sort: Sort, position: Position) -> dict[str, Any]:
-    """The condition of the rows behind `position`. Null (or absent) sorts before every value."""
+    """The condition of the rows behind `position`. Null (or absent) sorts before every value.
+
+    The bound beside the `$or` lets one range of an index serve both branches, whichever filters lie before it; where
+    many rows share the value, the database reads the branches apart and merges them. So no page reads what lies
+    before it.
+    """
     beyond = "$lt" if sort.descending else "$gt"
+    from_there = f"{beyond}e" if position.included else beyond
     if sort.unique:
-        return {sort.path: {beyond: position.value}}
-    tie = {sort.path: position.value, "_id": {beyond: position.id}}
+        return {sort.path: {from_there: position.value}}
+    tie = {sort.path: position.value, "_id": {from_there: position.id}}
     if position.value is None:
         return tie if sort.descending else {"$or": [tie, {sort.path: {"$ne": None}}]}
+    rest = {sort.path: {beyond: position.value}}
     if sort.nullable and sort.descending:
-        return {"$or": [tie, {sort.path: {"$lt": position.value}}, {sort.path: None}]}
-    # The outer bound lets one index range serve both branches (measured: faster than a bare $or).
-    return {
-        sort.path: {f"{beyond}e": position.value},
-        "$or": [{sort.path: {beyond: position.value}}, {"_id": {beyond: position.id}}],
-    }
+        return {sort.path: {"$not": {"$gt": position.value}}, "$or": [tie, rest, {sort.path: None}]}
+    return {sort.path: {f"{beyond}e": position.value}, "$or": [tie, rest]}
 
 
 class Cursors:
@@ -86,7 +96,7 @@ class Cursors:
         self._secret = secret
 
     def encode(self, fingerprint: bytes, position: Position) -> str:
-        payload = BSON.encode({"v": position.value, "i": position.id})
+        payload = BSON.encode({"v": position.value, "i": position.id, **({"w": True} if position.included else {})})
         return base64.urlsafe_b64encode(self._sign(fingerprint, payload) + payload).decode().rstrip("=")
 
     def decode(self, fingerprint: bytes, text: str) -> Position:
@@ -95,11 +105,11 @@ class Cursors:
             data = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
             signature, payload = data[:_SIGNATURE_BYTES], data[_SIGNATURE_BYTES:]
             if not hmac.compare_digest(signature, self._sign(fingerprint, payload)):
-                raise InvalidCursor("after: the cursor was edited or belongs to a list with another sort or filter")
+                raise InvalidCursor("the cursor was edited or belongs to a list with another sort or filter")
             content = BSON(payload).decode(_OPTIONS)
-            return Position(content["v"], content["i"])
+            return Position(content["v"], content["i"], content.get("w", False))
         except (binascii.Error, BSONError, KeyError, ValueError) as error:
-            raise InvalidCursor("after: this is not a cursor") from error
+            raise InvalidCursor("this is not a cursor") from error
 
     def _sign(self, fingerprint: bytes, payload: bytes) -> bytes:
         list_digest = blake2b(fingerprint).digest()  # of one length, so that no byte can move from one to the other

@@ -53,6 +53,7 @@ def _page_parameters(resource: Resource) -> list[Schema]:
     return [
         _query("limit", "How many items a page has", limit),
         _query("after", "The `next` of the page before this one", {"type": "string"}),
+        _query("before", "The `prev` of the page behind this one; not together with `after`", {"type": "string"}),
         _query("fields", f"Only these, separated by commas: {', '.join(resource.members)}", {"type": "string"}),
         _query("count", _COUNT_SENTENCE, {"type": "string", "enum": list(COUNT_MODES)}),
     ]

@@ -19,6 +19,7 @@ from app.kit.documents import StoredDocument
 from app.kit.errors import NotFound, PreconditionFailed, Unavailable
 from app.kit.etag import Versions, etag
 from app.kit.listing import COUNT_LIMIT, Listing
+from app.kit.pages import open_leaf
 from app.kit.paging import Cursors, Page, Position, Sort, after
 from app.kit.resource import Resource
 from app.kit.transactions import current_session
@@ -69,21 +70,33 @@ class Repository(Generic[D]):
             return await self.collection.find_one(scope.where(condition), projection, session=current_session())
 
     async def page(self, scope: Scope, listing: Listing, condition: Mapping[str, Any] | None = None) -> Page:
-        """One page of the listing, shorter than its limit where the texts are long; `next` says whether it is the last.
+        """One page of the listing, shorter than its limit where the texts are long; its cursors say what lies around.
 
         `condition`: what the route itself adds to the filter. Raises InvalidCursor and QueryTooExpensive.
         """
         condition = condition or {}
         fingerprint = listing.fingerprint + repr(condition).encode()
         filters: list[Mapping[str, Any]] = [condition, *listing.conditions]
-        selected = list(filters)
-        if listing.after is not None:
-            selected.append(after(listing.sort, self._cursors.decode(fingerprint, listing.after)))
+        position = None if listing.cursor is None else self._cursors.decode(fingerprint, listing.cursor)
+
+        async def read(sort: Sort, start: Position | None, size: int) -> tuple[list[Row], bool]:
+            selected = filters if start is None else [*filters, after(sort, start)]
+            return await self._read(
+                scope.where(*selected),
+                self._projection(listing),
+                sort,
+                size,
+                session=current_session(),
+                max_time_ms=_working_time(listing),
+            )
+
         async with _patience():
-            rows, is_last = await self._rows(scope.where(*selected), listing)
+            leaf = await open_leaf(read, listing.sort, listing.limit, position, is_backward=listing.is_backward)
             total = await self._count(scope.where(*filters), listing)
-        following = None if is_last else self._cursors.encode(fingerprint, Position.of(rows[-1], listing.sort))
-        return Page(rows, following, total)
+        following, previous = (
+            None if edge is None else self._cursors.encode(fingerprint, edge) for edge in (leaf.next, leaf.prev)
+        )
+        return Page(leaf.rows, following, previous, total)
 
     async def batches(
         self, scope: Scope, listing: Listing, condition: Mapping[str, Any] | None = None, *, size: int = 1000
@@ -170,16 +183,6 @@ class Repository(Generic[D]):
             fields = (*fields, listing.sort.path)  # the next cursor needs it
         return self.resource.project(tuple(name for name in fields if name != "_id"))
 
-    async def _rows(self, condition: Mapping[str, Any], listing: Listing) -> tuple[list[Row], bool]:
-        return await self._read(
-            condition,
-            self._projection(listing),
-            listing.sort,
-            listing.limit,
-            session=current_session(),
-            max_time_ms=_working_time(listing),
-        )
-
     async def _read(
         self,
         condition: Mapping[str, Any],
@@ -238,7 +241,7 @@ def _of_version(versions: Versions) -> dict[str, Any]:
 
 def _working_time(listing: Listing) -> int:
     """Milliseconds the database itself may work on the listing."""
-    is_expensive = listing.is_search or listing.count == "exact"
+    is_expensive = listing.is_search or listing.count is not None
     return int(1000 * (SEARCH_SECONDS if is_expensive else LIST_SECONDS))
 
 

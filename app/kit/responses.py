@@ -54,15 +54,20 @@ def created(resource: Resource, row: Mapping[str, Any], location: str, **members
 
 
 def listed(resource: Resource, page: Page, url: URL, fields: tuple[str, ...] = ()) -> Response:
-    """200 with the page's items, the next cursor, the total if it was counted, and `Link: rel="next"`."""
-    body: dict[str, Any] = {"items": [resource.render(row, fields) for row in page.rows], "next": page.next}
+    """200 with the page's items, the cursors of its neighbours, the total if it was counted, and `Link`s to them."""
+    items = [resource.render(row, fields) for row in page.rows]
+    body: dict[str, Any] = {"items": items, "next": page.next, "prev": page.prev}
     if page.total is not None:
         body["total"] = page.total
-    headers = {}
-    if page.next is not None:
-        query = url.include_query_params(after=page.next).query
-        headers["Link"] = f'<{url.path}?{query}>; rel="next"'
-    return JSON(body, headers=headers)
+    neighbours = [("next", "after", page.next), ("prev", "before", page.prev)]
+    links = [_link(url, relation, name, cursor) for relation, name, cursor in neighbours if cursor is not None]
+    return JSON(body, headers={"Link": ", ".join(links)} if links else {})
+
+
+def _link(url: URL, relation: str, parameter: str, cursor: str) -> str:
+    """The member of a `Link` header that turns the list's page."""
+    query = url.remove_query_params(["after", "before"]).include_query_params(**{parameter: cursor}).query
+    return f'<{url.path}?{query}>; rel="{relation}"'
 
 
 def path_of(*segments: object, **query: str) -> str:

@@ -112,4 +112,5 @@ class Page(Output, Generic[T]):
 
     items: list[T]
     next: str | None = Field(description="`after` of the next page; null at the end")
+    prev: str | None = Field(description="`before` of the previous page; null at the beginning")
     total: int | None = Field(default=None, description="with count=exact or count=estimate")

@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field
 from pymongo import ASCENDING, DESCENDING, IndexModel
 
 from app.kit.documents import StoredDocument
+from app.kit.indexes import PRESENT, found_by
 
 Role = Literal["user", "analyst", "admin"]
 ROLES: tuple[Role, ...] = ("user", "analyst", "admin")
@@ -44,7 +45,9 @@ class User(StoredDocument):
         indexes: ClassVar = [
             IndexModel("email", name="email_v1", unique=True),
             IndexModel([("name", ASCENDING), ("_id", ASCENDING)], name="name_v1"),
-            IndexModel([("role", ASCENDING), ("created_at", DESCENDING), ("_id", DESCENDING)], name="role_v1"),
             IndexModel([("created_at", DESCENDING), ("_id", DESCENDING)], name="created_v1"),
             IndexModel([("updated_at", DESCENDING), ("_id", DESCENDING)], name="updated_v1"),
+            *found_by("role", "profile.age"),
+            *found_by("disabled", only={"$eq": True}),
+            *found_by("profile.birth_date", "profile.phone", "profile.locale", "profile.time_zone", only=PRESENT),
         ]

@@ -5,7 +5,7 @@ from urllib.parse import parse_qsl, urlsplit
 import httpx
 import pytest
 
-from tests.api.calls import items, new_conversation, pages
+from tests.api.calls import fields_at_fault, items, new_conversation, pages, say
 from tests.conftest import Person
 
 
@@ -36,17 +36,59 @@ async def test_rows_of_one_instant_are_paged_in_a_fixed_order(as_ana: httpx.Asyn
 
 async def test_a_page_links_to_the_next_one(as_ana: httpx.AsyncClient, conversations: list[str]) -> None:
     first = await as_ana.get("/api/conversations", params={"limit": 3, "q": "a", "fields": "title"})
-    link = first.headers["link"]
-    target, relation = link.split("; ")
+    target = first.links["next"]["url"]
 
-    following = await as_ana.get(target.strip("<>"))
+    following = await as_ana.get(target)
 
-    assert relation == 'rel="next"'
-    assert dict(parse_qsl(urlsplit(target.strip("<>")).query))["after"] == first.json()["next"]
+    assert dict(parse_qsl(urlsplit(target).query))["after"] == first.json()["next"]
     assert len(first.json()["items"]) == 3
     assert [each["title"] for each in following.json()["items"]] == ["Mocha at noon"]
     assert following.json()["next"] is None
-    assert "link" not in following.headers
+    assert (set(first.links), set(following.links)) == ({"next"}, {"prev"})
+
+
+@pytest.mark.parametrize("path", ["/api/conversations", "/api/messages", "/api/users", "/api/keys"])
+async def test_links_lead_through_the_list_and_back(
+    as_admin: httpx.AsyncClient, ana: Person, ben: Person, conversations: list[str], messages: list[str], path: str
+) -> None:
+    page = await as_admin.get(path, params={"limit": 2, "fields": "id", "sort": "created_at"})
+    forwards = [page.json()]
+    while "next" in page.links:
+        page = await as_admin.get(page.links["next"]["url"])
+        forwards.append(page.json())
+    backwards = [page.json()]
+    while "prev" in page.links:
+        page = await as_admin.get(page.links["prev"]["url"])
+        backwards.append(page.json())
+
+    assert len(forwards) > 1
+    assert [page["items"] for page in backwards] == [page["items"] for page in forwards[::-1]]
+    assert [page["prev"] is None for page in forwards] == [True] + [False] * (len(forwards) - 1)
+    assert [page["next"] is None for page in backwards] == [True] + [False] * (len(forwards) - 1)
+    assert backwards[-1]["prev"] is None
+
+
+async def test_a_transcript_is_read_back_from_any_message(as_ana: httpx.AsyncClient) -> None:
+    conversation = await new_conversation(as_ana)
+    for number in range(7):
+        await say(as_ana, conversation, f"{number + 1}")
+    path = f"/api/conversations/{conversation['id']}/messages"
+    newest = (await as_ana.get(path, params={"sort": "-seq", "limit": 2})).json()
+    older = (await as_ana.get(path, params={"sort": "-seq", "limit": 2, "after": newest["next"]})).json()
+
+    back = (await as_ana.get(path, params={"sort": "-seq", "limit": 5, "before": older["prev"]})).json()
+
+    assert [each["seq"] for each in older["items"]] == [5, 4]
+    assert back["items"] == newest["items"]
+    assert back["prev"] is None
+
+
+async def test_a_page_before_and_after_a_cursor_is_refused(as_ana: httpx.AsyncClient, conversations: list[str]) -> None:
+    cursor = (await as_ana.get("/api/conversations", params={"limit": 1})).json()["next"]
+
+    refused = await as_ana.get("/api/conversations", params={"after": cursor, "before": cursor})
+
+    assert fields_at_fault(refused) == ["query.before"]
 
 
 async def test_a_cursor_belongs_to_its_list(as_ana: httpx.AsyncClient, conversations: list[str]) -> None:
@@ -58,11 +100,13 @@ async def test_a_cursor_belongs_to_its_list(as_ana: httpx.AsyncClient, conversat
         ("/api/messages", {}),
     ]
     for path, parameters in others:
-        refused = await as_ana.get(path, params={**parameters, "after": cursor})
-        assert (refused.status_code, refused.json()["code"]) == (422, "invalid_cursor"), (path, parameters)
+        for side in ("after", "before"):
+            refused = await as_ana.get(path, params={**parameters, side: cursor})
+            assert (refused.status_code, refused.json()["code"]) == (422, "invalid_cursor"), (path, parameters)
     for edited in (cursor[:-1], cursor + "A", cursor.swapcase(), "", "%", "x" * 5000):
-        refused = await as_ana.get("/api/conversations", params={"after": edited})
-        assert (refused.status_code, refused.json()["code"]) == (422, "invalid_cursor"), edited
+        for side in ("after", "before"):
+            refused = await as_ana.get("/api/conversations", params={side: edited})
+            assert (refused.status_code, refused.json()["code"]) == (422, "invalid_cursor"), edited
     assert len(await items(as_ana, "/api/conversations", after=cursor, limit=1000, fields="title")) == 4
 
 
@@ -117,3 +161,7 @@ async def test_a_total_is_counted_when_it_is_asked_for(
         "/api/conversations", params={**parameters, "count": count, "after": counted.json()["next"]}
     )
     assert second.json()["total"] == counted.json()["total"]
+    back = await as_ana.get(
+        "/api/conversations", params={**parameters, "count": count, "before": second.json()["prev"]}
+    )
+    assert back.json() == counted.json()

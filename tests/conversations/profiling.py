@@ -20,8 +20,9 @@ class Profile:
 
     async def read(self, *collections: str) -> list[dict[str, Any]]:
         """The operations on the collections, in their order."""
-        entries = await self._database["system.profile"].find({}, sort=[("$natural", 1)]).to_list()
-        fresh, self._seen = entries[self._seen :], len(entries)
+        entries = self._database["system.profile"].find({}, sort=[("$natural", 1)], skip=self._seen)
+        fresh = await entries.to_list()
+        self._seen += len(fresh)
         names = {f"{self._database.name}.{collection}" for collection in collections}
         return [entry for entry in fresh if entry["ns"] in names]
 

@@ -110,9 +110,13 @@ def test_a_doubled_parameter_is_refused() -> None:
     assert faults(("title", "a"), ("title", "b")) == ["query.title"]
 
 
-@pytest.mark.parametrize("name", ["limit", "after", "fields", "count"])
+@pytest.mark.parametrize("name", ["limit", "after", "before", "fields", "count"])
 def test_an_export_has_no_pages(name: str) -> None:
     assert f"query.{name}" in faults((name, "1"), paged=False)
+
+
+def test_a_page_lies_on_one_side_of_a_cursor() -> None:
+    assert faults(("after", "x"), ("before", "x")) == ["query.before"]
 
 
 def test_limits_include_their_ends() -> None:
@@ -157,7 +161,7 @@ def test_every_documented_parameter_is_accepted(paged: bool) -> None:
     names = [parameter["name"] for parameter in documented]
     assert len(names) == len(set(names))
     operators = sum(len(OPERATORS[column.kind]) for column in SAMPLES.columns if column.filterable)
-    assert len(names) == operators + (8 if paged else 4)
+    assert len(names) == operators + (9 if paged else 4)
 
 
 def test_a_resource_without_search_neither_documents_nor_takes_it() -> None:
