@@ -58,9 +58,10 @@ async def test_within_one_caller_the_first_is_the_first() -> None:
     slots = Slots(1, 10)
     slots.take()
     tasks = await queued(slots, "aaa")
-    for task in tasks:
+    for number, task in enumerate(tasks, 1):
         slots.release()
         await task
+        assert not any(later.done() for later in tasks[number:])
 
 
 async def test_waiting_has_an_end() -> None:

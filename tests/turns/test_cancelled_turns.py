@@ -108,7 +108,7 @@ async def test_a_process_that_is_blind_to_changes_cancels_when_it_looks(
     begun = await begin(silent, ana, conversation)
     cancelling = asyncio.create_task(other.turns.cancel(EVERYTHING, begun.turn["id"]))
     async with asyncio.timeout(5):
-        while not (await silent.turns.rows.to_cancel(begun_worker(silent))):  # noqa: ASYNC110
+        while not (await silent.turns.rows.to_cancel(worker_of(silent))):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
     await silent.housekeeping._sweep()
@@ -116,7 +116,7 @@ async def test_a_process_that_is_blind_to_changes_cancels_when_it_looks(
     assert (await cancelling)["state"] == "cancelled"
 
 
-def begun_worker(services: Services) -> str:
+def worker_of(services: Services) -> str:
     return services.housekeeping._membership.id
 
 
