@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 from pymongo import ASCENDING, DESCENDING, IndexModel
 
 from app.kit.documents import StoredDocument
+from app.kit.windows import window_indexes
 
 ConversationStatus = Literal["active", "archived", "deleted"]
 CONVERSATION_STATUSES: tuple[ConversationStatus, ...] = ("active", "archived", "deleted")
@@ -77,6 +78,8 @@ def _sorted_by(*paths: str) -> list[IndexModel]:
 
 
 class Conversation(StoredDocument):
+    windowed: ClassVar = ("title",)
+
     owner_id: PydanticObjectId
     title: str = ""
     system_prompt: str | None = None
@@ -99,6 +102,7 @@ class Conversation(StoredDocument):
         name = "conversations"
         indexes: ClassVar = [
             *_sorted_by("created_at", "updated_at", "last_message_at", "title"),
+            *window_indexes("owner_id"),
             IndexModel(
                 [("owner_id", ASCENDING), ("source_id", ASCENDING)],
                 name="source_v2",

@@ -160,7 +160,11 @@ def _search(resource: Resource, values: Mapping[str, str], errors: list[FieldErr
         return None
     paths = [column.path for column in resource.searchable]
     condition: dict[str, Any] | None = _read(
-        errors, "q", lambda: search_condition(paths, values["q"], match, case_sensitive=case_sensitive)
+        errors,
+        "q",
+        lambda: search_condition(
+            paths, values["q"], match, case_sensitive=case_sensitive, is_indexed=resource.is_search_indexed
+        ),
     )
     return condition
 
@@ -184,7 +188,7 @@ def _condition(resource: Resource, name: str, text: str) -> dict[str, Any]:
     if operator == "exists":
         return {column.path: {"$ne": None}} if _boolean(text) else {column.path: None}
     if operator == "has":
-        return contains(column.path, text)
+        return contains(column.path, text, is_indexed=column.path in resource.windowed)
     if operator == "in":
         if not text:
             raise ValueError("is empty; name values separated by commas")

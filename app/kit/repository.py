@@ -22,6 +22,7 @@ from app.kit.listing import COUNT_LIMIT, Listing
 from app.kit.paging import Cursors, Page, Position, Sort, after
 from app.kit.resource import Resource
 from app.kit.transactions import current_session
+from app.kit.windows import with_windows
 
 Row = dict[str, Any]
 _CODEC_OPTIONS: CodecOptions[Row] = CodecOptions(tz_aware=True)
@@ -132,7 +133,7 @@ class Repository(Generic[D]):
         condition = scope.where({"_id": id, **self.resource.live_filter}, _of_version(versions))
         stamped = {
             **change,
-            "$set": {**change.get("$set", {}), "updated_at": now()},
+            "$set": {**with_windows(self.resource.windowed, change.get("$set", {})), "updated_at": now()},
             "$inc": {**change.get("$inc", {}), "version": 1},
         }
         with pymongo.timeout(WRITE_SECONDS):

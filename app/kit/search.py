@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 from app.kit.errors import FieldError, InvalidPattern
+from app.kit.literals import Need, literals_of_pattern, literals_of_text
+from app.kit.windows import may_contain
 
 Match = Literal["literal", "prefix", "regex"]
 MATCHES: tuple[str, ...] = get_args(Match)
@@ -17,18 +19,30 @@ MAX_QUERY_CHARACTERS = 200
 Condition = dict[str, Any]
 
 
-def search_condition(paths: Sequence[str], query: str, match: str, *, case_sensitive: bool = False) -> Condition:
-    """The condition that one of `paths` matches `query`; raises ValueError with a sentence, or InvalidPattern."""
+def search_condition(
+    paths: Sequence[str], query: str, match: str, *, case_sensitive: bool = False, is_indexed: bool = False
+) -> Condition:
+    """The condition that one of `paths` matches `query`; raises ValueError with a sentence, or InvalidPattern.
+
+    `is_indexed`: the rows have windows of all the paths, which spare reading the rows that cannot match.
+    """
     _check(query)
     options = "" if case_sensitive else "i"
     alternatives = [_CONDITIONS[match](path, query, options) for path in paths]
-    return alternatives[0] if len(alternatives) == 1 else {"$or": alternatives}
+    meant = alternatives[0] if len(alternatives) == 1 else {"$or": alternatives}
+    return {**_within_reach(_LITERALS[match](query)), **meant} if is_indexed else meant
 
 
-def contains(path: str, text: str) -> Condition:
+def contains(path: str, text: str, *, is_indexed: bool = False) -> Condition:
     """The condition that the stored string (or one of a list) contains `text`, whatever its case."""
     _check(text)
-    return _literal(path, text, "i")
+    meant = _literal(path, text, "i")
+    return {**_within_reach(literals_of_text(text)), **meant} if is_indexed else meant
+
+
+def _within_reach(literals: Need) -> Condition:
+    """The condition that the index answers before the rows are asked."""
+    return may_contain(literals) if literals else {}
 
 
 def _check(query: str) -> None:
@@ -68,4 +82,9 @@ _CONDITIONS: Mapping[str, Callable[[str, str, str], Condition]] = {
     "literal": _literal,
     "prefix": _prefix,
     "regex": _regex,
+}
+_LITERALS: Mapping[str, Callable[[str], Need]] = {
+    "literal": literals_of_text,
+    "prefix": literals_of_text,
+    "regex": literals_of_pattern,
 }

@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field
 from pymongo import ASCENDING, DESCENDING, IndexModel
 
 from app.kit.documents import StoredDocument
+from app.kit.windows import window_indexes
 
 Role = Literal["user", "analyst", "admin"]
 ROLES: tuple[Role, ...] = ("user", "analyst", "admin")
@@ -30,6 +31,8 @@ class Profile(BaseModel):
 
 
 class User(StoredDocument):
+    windowed: ClassVar = ("email", "name")
+
     email: str
     name: str
     role: Role = "user"
@@ -47,4 +50,5 @@ class User(StoredDocument):
             IndexModel([("role", ASCENDING), ("created_at", DESCENDING), ("_id", DESCENDING)], name="role_v1"),
             IndexModel([("created_at", DESCENDING), ("_id", DESCENDING)], name="created_v1"),
             IndexModel([("updated_at", DESCENDING), ("_id", DESCENDING)], name="updated_v1"),
+            *window_indexes(),
         ]
