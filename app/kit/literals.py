@@ -21,15 +21,15 @@ Need = tuple[str, ...]
 """Alternatives, of which a matching text contains at least one."""
 
 
-def literals_of_text(text: str) -> Need:
-    """What contains the text contains one of these; nothing when that cannot be told."""
-    return _best(reduce(_then, map(_character, text), _NOTHING))
+def literals_of_text(text: str) -> Sequence[Need]:
+    """What contains the text meets each of these; nothing when that cannot be told. The most telling one is first."""
+    return _ordered(reduce(_then, map(_character, text), _NOTHING))
 
 
-def literals_of_pattern(pattern: str) -> Need:
-    """What matches the pattern contains one of these; nothing when that cannot be told."""
+def literals_of_pattern(pattern: str) -> Sequence[Need]:
+    """What matches the pattern meets each of these; nothing when that cannot be told. The most telling one is first."""
     try:
-        return _best(_Parser(pattern).read())
+        return _ordered(_Parser(pattern).read())
     except _NotUnderstood:
         return ()
 
@@ -78,7 +78,7 @@ def _then(first: _Part, second: _Part) -> _Part:
 def _one_of(parts: Sequence[_Part]) -> _Part:
     if len(parts) == 1 or (parts[0].is_exact and all(part == parts[0] for part in parts)):
         return parts[0]
-    needs = [_best(part) for part in parts]
+    needs = [next(iter(_ordered(part)), ()) for part in parts]
     merged = tuple(dict.fromkeys(literal for need in needs for literal in need))
     has_need = all(needs) and len(merged) <= MAX_ALTERNATIVES
     return _Part(
@@ -104,9 +104,11 @@ def _repeated(part: _Part, least: int, most: int | None) -> _Part:
     return _Part(part.beginning, part.end, needs=part.needs)
 
 
-def _best(part: _Part) -> Need:
-    """The need that fewest texts can be thought to meet: a Chinese character says more than a letter."""
-    return max(part.all_needs(), key=lambda need: (min(len(text.encode()) for text in need), -len(need)), default=())
+def _ordered(part: _Part) -> Sequence[Need]:
+    """The part's needs, first those that fewest texts can be thought to meet: a Chinese character says more than a
+    letter."""
+    distinct = dict.fromkeys(part.all_needs())
+    return sorted(distinct, key=lambda need: (-min(len(text.encode()) for text in need), len(need)))
 
 
 class _NotUnderstood(Exception):

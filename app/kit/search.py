@@ -40,9 +40,9 @@ def contains(path: str, text: str, *, is_indexed: bool = False) -> Condition:
     return {**_within_reach(literals_of_text(text)), **meant} if is_indexed else meant
 
 
-def _within_reach(literals: Need) -> Condition:
+def _within_reach(needs: Sequence[Need]) -> Condition:
     """The condition that the index answers before the rows are asked."""
-    return may_contain(literals) if literals else {}
+    return may_contain(needs) if needs else {}
 
 
 def _check(query: str) -> None:
@@ -83,7 +83,7 @@ _CONDITIONS: Mapping[str, Callable[[str, str, str], Condition]] = {
     "prefix": _prefix,
     "regex": _regex,
 }
-_LITERALS: Mapping[str, Callable[[str], Need]] = {
+_LITERALS: Mapping[str, Callable[[str], Sequence[Need]]] = {
     "literal": literals_of_text,
     "prefix": literals_of_text,
     "regex": literals_of_pattern,

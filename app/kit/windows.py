@@ -11,6 +11,7 @@ that is no part of the folded text. It may hold characters for equal that the se
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 from bson import Regex
@@ -19,6 +20,8 @@ from pymongo import ASCENDING, IndexModel
 FIELD = "windows_v1"
 """The stored field. Its number counts what the windows are made of: rows of an older kind are rows without windows."""
 WIDTH = 8
+PLACES = 4
+"""So many conditions at most (whole titles of 42 characters: median 92 ms with 1, 38 with 3, 21 with 4)."""
 _EMPTY = [""]
 """The windows of a row without texts: an empty array would be indexed as if there were none."""
 
@@ -87,12 +90,27 @@ def window_indexes(owner_path: str | None = None) -> list[IndexModel]:
     return indexes
 
 
-def may_contain(literals: Iterable[str]) -> dict[str, Any]:
-    """The condition of the rows that may contain one of the folded literals.
+def may_contain(needs: Sequence[Sequence[str]]) -> dict[str, Any]:
+    """The condition of the rows that may contain one of the folded literals of each need.
 
     Rows without windows are among them: what an older server wrote is found, only not as fast, until it is reindexed.
+    Each need is a condition, a long literal one at several of its places. The database reads the index for one of them
+    and finds out by trial for which that is the least.
     """
-    return {FIELD: {"$in": [*map(_beginning, dict.fromkeys(literal[:WIDTH] for literal in literals)), None]}}
+    groups = [_spread(need[0]) if len(need) == 1 else [need] for need in needs]
+    mixed = [literals for each in zip_longest(*groups) for literals in each if literals]
+    conditions = [
+        {FIELD: {"$in": [*map(_beginning, dict.fromkeys(each[:WIDTH] for each in literals)), None]}}
+        for literals in mixed[:PLACES]
+    ]
+    return conditions[0] if len(conditions) == 1 else {"$and": conditions}
+
+
+def _spread(literal: str) -> list[Sequence[str]]:
+    """What the literal holds from its first place to its last, a window or more apart."""
+    last = max(0, len(literal) - WIDTH)
+    gaps = max(1, min(PLACES - 1, -(-last // WIDTH)))
+    return [(literal[start:],) for start in sorted({round(last * index / gaps) for index in range(gaps + 1)})]
 
 
 def _beginning(literal: str) -> str | Regex[str]:
