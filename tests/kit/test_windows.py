@@ -86,7 +86,7 @@ def test_what_the_database_holds_for_equal_is_folded_to_one_character(mongo_uri:
                 str(index): {"$regexFindAll": {"input": "".join(CASED), "regex": {"$literal": code}, "options": "i"}}
                 for index, code in enumerate(codes[start : start + 100], start)
             }
-            asked = [{"$documents": [{}]}, {"$project": finds}]
+            asked: list[dict[str, Any]] = [{"$documents": [{}]}, {"$project": finds}]
             found: dict[str, list[dict[str, str]]] = client.admin.aggregate(asked).next()
             for name, matches in found.items():
                 assert {fold(each["match"]) for each in matches} == {fold(CASED[int(name)])}, name
