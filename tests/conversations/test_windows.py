@@ -11,6 +11,8 @@ from bson import ObjectId
 from app.conversations.model import Conversation
 from app.conversations.resource import CONVERSATIONS
 from app.imports import drafts
+from app.imports.records import ImportedConversation
+from app.imports.service import BATCH_TITLE_CHARACTERS, _take
 from app.kit.listing import parse_listing
 from app.kit.repository import EVERYTHING, Scope
 from app.kit.windows import FIELD, windows_of
@@ -231,3 +233,15 @@ async def test_users_are_searched_in_the_index(services: Services, parameters: d
     assert [scan["indexName"] for scan in scans(plan["queryPlanner"]["winningPlan"])] == [FIELD]
     assert plan["executionStats"]["totalDocsExamined"] <= 3
     assert plan["executionStats"]["totalKeysExamined"] <= 7
+
+
+def test_an_import_stores_few_long_titles_in_one_transaction() -> None:
+    """More index entries than this make a transaction that the database breaks off."""
+    records = [
+        ImportedConversation(f"{n}", "x" * 500, tags=(), messages=(), created_at=None, position=n) for n in range(200)
+    ]
+
+    assert (
+        sum(len(record.title) for record in _take(iter(records)) if isinstance(record, ImportedConversation))
+        <= BATCH_TITLE_CHARACTERS + 500
+    )
