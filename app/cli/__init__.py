@@ -2,7 +2,7 @@
 
 import typer
 
-from app.cli import doctor, exports, imports, keys, openapi, serve, users
+from app.cli import doctor, exports, imports, keys, openapi, reindex, serve, users
 
 _app = typer.Typer(
     name="verbatim",
@@ -17,6 +17,7 @@ _app.command("export")(exports.export)
 _app.add_typer(users.commands, name="user")
 _app.add_typer(keys.commands, name="key")
 _app.command("doctor")(doctor.doctor)
+_app.command("reindex")(reindex.reindex)
 _app.command("openapi")(openapi.openapi)
 
 

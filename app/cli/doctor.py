@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.table import Table
 
+from app.cli.reindex import reindexings
 from app.cli.running import DataOption, print_table, run
 from app.config import Settings
 from app.database import DOCUMENTS, check_topology
@@ -87,6 +88,12 @@ async def _indexes(_: Services) -> Finding:
     return Finding(not missing, f"missing: {', '.join(missing)}; start the server once" if missing else "all there")
 
 
+async def _search(_: Services) -> Finding:
+    lacking = sum([await each.lacking() for each in reindexings()])
+    advice = f"{lacking:,} rows are read at every search of names, e-mails or titles; run: verbatim reindex"
+    return Finding(not lacking, advice if lacking else "every row is indexed")
+
+
 async def _admin(services: Services) -> Finding:
     good = await services.users.rows.has_enabled_admin()
     return Finding(
@@ -112,6 +119,7 @@ _CHECKS: dict[str, Check] = {
     "Database": _server,
     "Clock": _clock,
     "Indexes": _indexes,
+    "Search": _search,
     "Admin": _admin,
     "Default model": _model,
 }

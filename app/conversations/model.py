@@ -10,6 +10,7 @@ from pymongo import ASCENDING, IndexModel
 
 from app.kit.documents import StoredDocument
 from app.kit.indexes import PRESENT, found_by, found_unless, one_of, ordered_by
+from app.kit.windows import window_indexes
 
 ConversationStatus = Literal["active", "archived", "deleted"]
 CONVERSATION_STATUSES: tuple[ConversationStatus, ...] = ("active", "archived", "deleted")
@@ -69,6 +70,8 @@ class Fault(BaseModel):
 
 
 class Conversation(StoredDocument):
+    windowed: ClassVar = ("title",)
+
     owner_id: PydanticObjectId
     title: str = ""
     system_prompt: str | None = None
@@ -93,6 +96,7 @@ class Conversation(StoredDocument):
             *ordered_by("created_at", "updated_at", "last_message_at", "title", owner="owner_id"),
             *found_by("model", "tags", owner="owner_id", only=PRESENT),
             *found_by("status", owner="owner_id", only=one_of(("archived", "deleted"))),
+            *window_indexes("owner_id"),
             IndexModel(
                 [("owner_id", ASCENDING), ("source_id", ASCENDING)],
                 name="source_v2",

@@ -15,6 +15,7 @@ from app.kit.clock import now
 from app.kit.deadlines import READ_SECONDS, WRITE_SECONDS
 from app.kit.repository import Repository, Row, Scope
 from app.kit.transactions import current_session
+from app.kit.windows import FIELD, with_windows
 
 HISTORY_BATCH = 100
 
@@ -51,7 +52,11 @@ class ConversationRepository(Repository[Conversation]):
             change["$push"] = {"waiting_turn_ids": queue_for}
         with pymongo.timeout(WRITE_SECONDS):
             return await self.collection.find_one_and_update(
-                condition, change, return_document=ReturnDocument.AFTER, session=current_session()
+                condition,
+                change,
+                projection={FIELD: 0},  # many, and nobody's but the index's
+                return_document=ReturnDocument.AFTER,
+                session=current_session(),
             )
 
     async def release(self, id: ObjectId, turn_id: ObjectId, tokens: Mapping[str, int]) -> ObjectId | None:
@@ -98,9 +103,10 @@ class ConversationRepository(Repository[Conversation]):
 
     async def name(self, id: ObjectId, title: str) -> bool:
         """Give a title to a conversation that has none; False when it has one."""
+        stored = with_windows(CONVERSATIONS.windowed, {"title": title, "updated_at": now()})
         with pymongo.timeout(WRITE_SECONDS):
             result = await self.collection.update_one(
-                {"_id": id, "title": ""}, {"$set": {"title": title, "updated_at": now()}, "$inc": {"version": 1}}
+                {"_id": id, "title": ""}, {"$set": stored, "$inc": {"version": 1}}
             )
         return result.modified_count == 1
 

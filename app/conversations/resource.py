@@ -2,13 +2,14 @@
 
 from dataclasses import replace
 
-from app.conversations.model import CONVERSATION_STATUSES, MESSAGE_ROLES, MESSAGE_STATUSES, RATINGS
+from app.conversations.model import CONVERSATION_STATUSES, MESSAGE_ROLES, MESSAGE_STATUSES, RATINGS, Conversation
 from app.kit.resource import Column, Resource
 
 CONVERSATIONS = Resource(
     name="conversations",
     singular="conversation",
     live_filter={"status": {"$ne": "deleted"}},
+    windowed=Conversation.windowed,
     columns=(
         Column("id", "Id", "id", filterable=True),
         Column("owner_id", "Owner", "id", filterable=True),

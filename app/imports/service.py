@@ -20,6 +20,8 @@ from app.kit.threads import in_thread
 from app.kit.transactions import Transactions
 
 BATCH_CONVERSATIONS = 200
+BATCH_TITLE_CHARACTERS = 20_000
+"""Each is two index entries; a transaction of more than 100,000 does not end (measured)."""
 
 
 @dataclass
@@ -130,13 +132,14 @@ class ImportService:
 def _take(records: Iterator[Record]) -> list[Record]:
     """The next batch: as much as one transaction holds, and the conversation that is too much for it."""
     batch: list[Record] = []
-    messages = characters = 0
+    messages = characters = titles = 0
     for record in islice(records, BATCH_CONVERSATIONS):
         batch.append(record)
         if isinstance(record, ImportedConversation):
             messages += len(record.messages)
             characters += record.characters
-        if not fits(messages, characters):
+            titles += len(record.title)
+        if not fits(messages, characters) or titles > BATCH_TITLE_CHARACTERS:
             break
     return batch
 

@@ -1,7 +1,7 @@
 """The base of every stored document."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from beanie import Document
 from beanie.odm.fields import PydanticObjectId
@@ -9,6 +9,7 @@ from beanie.odm.utils.dump import get_dict
 from pydantic import Field
 
 from app.kit.clock import now
+from app.kit.windows import with_windows
 
 
 class StoredDocument(Document):
@@ -18,11 +19,14 @@ class StoredDocument(Document):
     conditional updates: `save()` would write all of it, resurrect what was deleted and lose concurrent changes.
     """
 
+    windowed: ClassVar[tuple[str, ...]] = ()
+    """Paths of the short texts that are searched through windows, which are stored with each row."""
+
     id: PydanticObjectId = Field(default_factory=PydanticObjectId, alias="_id")
     version: int = 1
     created_at: datetime = Field(default_factory=now)
     updated_at: datetime = Field(default_factory=now)
 
     def to_row(self) -> dict[str, Any]:
-        """The row as it is stored, absent values as null."""
-        return dict(get_dict(self, to_db=True, keep_nulls=True))
+        """The row as it is stored, absent values as null, with the windows of its texts."""
+        return with_windows(self.windowed, get_dict(self, to_db=True, keep_nulls=True))

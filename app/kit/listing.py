@@ -13,7 +13,7 @@ from app.kit.errors import FieldError, Invalid
 from app.kit.paging import Sort
 from app.kit.resource import Column, Kind, Operator, Resource
 from app.kit.schemas import parse_object_id
-from app.kit.search import MATCHES, contains, search_condition
+from app.kit.search import MATCHES, Match, Search, contains
 
 DEFAULT_LIMIT = 20
 MAX_LIMIT = 1000
@@ -27,20 +27,34 @@ COUNT_MODES: tuple[CountMode, ...] = ("exact", "estimate")
 
 @dataclass(frozen=True)
 class Listing:
-    """What a client asked of a list, checked and translated; `conditions` is the Mongo filter without the scope."""
+    """What a client asked of a list, checked and translated.
+
+    `conditions` is the Mongo filter without the scope and without the search.
+    """
 
     resource: Resource
     conditions: tuple[dict[str, Any], ...]
     sort: Sort
+    search: Search | None = None
     limit: int = DEFAULT_LIMIT
     cursor: str | None = None
     is_backward: bool = False
     """Whether the page ends before the cursor instead of beginning behind it."""
     fields: tuple[str, ...] = ()
     count: CountMode | None = None
-    is_search: bool = False
+    looks_into_texts: bool = False
+    """Whether a filter other than the search reads texts."""
     asked: Mapping[str, str] = field(default_factory=dict)
     """The filters and search as they were asked, for fingerprints and for the account an export gives of itself."""
+
+    @property
+    def is_search(self) -> bool:
+        return self.search is not None or self.looks_into_texts
+
+    @property
+    def all_conditions(self) -> tuple[Mapping[str, Any], ...]:
+        """The Mongo filter without the scope."""
+        return self.conditions if self.search is None else (self.search.indexed_condition, *self.conditions)
 
     @property
     def fingerprint(self) -> bytes:
@@ -69,14 +83,15 @@ def parse_listing(resource: Resource, parameters: Iterable[tuple[str, str]], *, 
     filtered = [resource.filters[name] for name in filters]
     return Listing(
         resource=resource,
-        conditions=(*conditions, *([search] if search else []), *_live(resource, filtered)),
+        conditions=(*conditions, *_live(resource, filtered)),
         sort=sort,
+        search=search,
         limit=limit,
         cursor=cursor,
         is_backward="before" in values,
         fields=fields,
         count=count,
-        is_search=search is not None or any(operator == "has" for _, operator in filtered),
+        looks_into_texts=any(operator == "has" for _, operator in filtered),
         asked={name: text for name, text in values.items() if name not in {"sort", *_PAGE_ONLY}},
     )
 
@@ -161,24 +176,25 @@ def _count(values: Mapping[str, str]) -> CountMode | None:
     raise ValueError("is 'exact' or 'estimate'")
 
 
-def _search(resource: Resource, values: Mapping[str, str], errors: list[FieldError]) -> dict[str, Any] | None:
+def _search(resource: Resource, values: Mapping[str, str], errors: list[FieldError]) -> Search | None:
     if not resource.searchable:
         return None
     match = _read(errors, "match", lambda: _match(values.get("match", "literal")))
     case_sensitive = _read(errors, "case_sensitive", lambda: _boolean(values.get("case_sensitive", "false")))
     if "q" not in values or match is None or case_sensitive is None:
         return None
-    paths = [column.path for column in resource.searchable]
-    condition: dict[str, Any] | None = _read(
-        errors, "q", lambda: search_condition(paths, values["q"], match, case_sensitive=case_sensitive)
+    paths = tuple(column.path for column in resource.searchable)
+    search: Search | None = _read(
+        errors, "q", lambda: Search(paths, values["q"], match, case_sensitive, resource.is_search_indexed)
     )
-    return condition
+    return search
 
 
-def _match(text: str) -> str:
-    if text not in MATCHES:
-        raise ValueError(f"is one of {', '.join(MATCHES)}")
-    return text
+def _match(text: str) -> Match:
+    for match in MATCHES:
+        if text == match:
+            return match
+    raise ValueError(f"is one of {', '.join(MATCHES)}")
 
 
 def _live(resource: Resource, filtered: Iterable[tuple[Column, Operator]]) -> list[dict[str, Any]]:
@@ -194,7 +210,7 @@ def _condition(resource: Resource, name: str, text: str) -> dict[str, Any]:
     if operator == "exists":
         return {column.path: {"$ne": None}} if _boolean(text) else {column.path: None}
     if operator == "has":
-        return contains(column.path, text)
+        return contains(column.path, text, is_indexed=column.path in resource.windowed)
     if operator == "in":
         if not text:
             raise ValueError("is empty; name values separated by commas")

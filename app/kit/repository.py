@@ -23,6 +23,7 @@ from app.kit.pages import open_leaf
 from app.kit.paging import Cursors, Page, Position, Sort, after
 from app.kit.resource import Resource
 from app.kit.transactions import current_session
+from app.kit.windows import with_windows
 
 Row = dict[str, Any]
 _CODEC_OPTIONS: CodecOptions[Row] = CodecOptions(tz_aware=True)
@@ -76,7 +77,7 @@ class Repository(Generic[D]):
         """
         condition = condition or {}
         fingerprint = listing.fingerprint + repr(condition).encode()
-        filters: list[Mapping[str, Any]] = [condition, *listing.conditions]
+        filters: list[Mapping[str, Any]] = [condition, *listing.all_conditions]
         position = None if listing.cursor is None else self._cursors.decode(fingerprint, listing.cursor)
 
         async def read(sort: Sort, start: Position | None, size: int) -> tuple[list[Row], bool]:
@@ -111,7 +112,7 @@ class Repository(Generic[D]):
         projection = self._projection(listing)
         async with self._still(listing.sort) as session:
             while True:
-                selected = [condition or {}, *listing.conditions]
+                selected = [condition or {}, *listing.all_conditions]
                 if position is not None:
                     selected.append(after(listing.sort, position))
                 with pymongo.timeout(EXPORT_PAGE_SECONDS):
@@ -145,7 +146,7 @@ class Repository(Generic[D]):
         condition = scope.where({"_id": id, **self.resource.live_filter}, _of_version(versions))
         stamped = {
             **change,
-            "$set": {**change.get("$set", {}), "updated_at": now()},
+            "$set": {**with_windows(self.resource.windowed, change.get("$set", {})), "updated_at": now()},
             "$inc": {**change.get("$inc", {}), "version": 1},
         }
         with pymongo.timeout(WRITE_SECONDS):

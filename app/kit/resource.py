@@ -63,6 +63,8 @@ class Resource:
     default_sort: str = "-created_at"
     live_filter: Mapping[str, Any] = field(default_factory=dict)
     """Mongo conditions of rows that are there for clients; a list that filters by one of their columns lifts it."""
+    windowed: tuple[str, ...] = ()
+    """Stored paths whose texts are searched through the rows' windows."""
 
     def usual_sort(self, *, paged: bool) -> str:
         """The sort unless a client names another: lists begin with the newest row, exports with the oldest."""
@@ -93,6 +95,11 @@ class Resource:
     @cached_property
     def searchable(self) -> tuple[Column, ...]:
         return tuple(column for column in self.columns if column.searchable)
+
+    @cached_property
+    def is_search_indexed(self) -> bool:
+        """Whether the windows hold all that a search looks through."""
+        return {column.path for column in self.searchable} <= set(self.windowed)
 
     @cached_property
     def exported(self) -> tuple[Column, ...]:

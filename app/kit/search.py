@@ -6,29 +6,78 @@ there a pattern that exhausts PCRE's match limit is an error (51156), whereas in
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, get_args
 
 from app.kit.errors import FieldError, InvalidPattern
+from app.kit.literals import Need, literals_of_pattern, literals_of_text
+from app.kit.windows import may_contain
 
 Match = Literal["literal", "prefix", "regex"]
-MATCHES: tuple[str, ...] = get_args(Match)
+MATCHES: tuple[Match, ...] = get_args(Match)
 MAX_QUERY_CHARACTERS = 200
 
 Condition = dict[str, Any]
 
 
-def search_condition(paths: Sequence[str], query: str, match: str, *, case_sensitive: bool = False) -> Condition:
-    """The condition that one of `paths` matches `query`; raises ValueError with a sentence, or InvalidPattern."""
-    _check(query)
-    options = "" if case_sensitive else "i"
-    alternatives = [_CONDITIONS[match](path, query, options) for path in paths]
-    return alternatives[0] if len(alternatives) == 1 else {"$or": alternatives}
+@dataclass(frozen=True)
+class Search:
+    """What is looked for in the texts of a list's rows: one of `paths` has to match `query`.
+
+    Raises ValueError with a sentence, or InvalidPattern. `has_windows`: the rows have windows of all the paths, which
+    spare reading the rows that cannot match.
+    """
+
+    paths: tuple[str, ...]
+    query: str
+    match: Match = "literal"
+    case_sensitive: bool = False
+    has_windows: bool = False
+
+    def __post_init__(self) -> None:
+        _check(self.query)
+        if self.match == "regex" and ("(*" in self.query or "\\C" in self.query):
+            raise InvalidPattern(
+                "q: PCRE verbs '(*...)' and '\\C' are not allowed",
+                fields=[FieldError("query.q", "holds '(*' or '\\C'")],
+            )
+
+    @cached_property
+    def condition(self) -> Condition:
+        """The condition that decides."""
+        alternatives = [_CONDITIONS[self.match](path, self.pattern, self.options) for path in self.paths]
+        return alternatives[0] if len(alternatives) == 1 else {"$or": alternatives}
+
+    @cached_property
+    def indexed_condition(self) -> Condition:
+        """The same, with what the index of the windows answers before the rows are asked."""
+        return {**_within_reach(self.needs), **self.condition} if self.has_windows else self.condition
+
+    @cached_property
+    def needs(self) -> Sequence[Need]:
+        """Folded literals without which a text cannot match; empty when that cannot be told."""
+        return _LITERALS[self.match](self.query)
+
+    @property
+    def pattern(self) -> str:
+        """The regular expression that the database compiles, with `options`."""
+        return _PATTERNS[self.match](self.query)
+
+    @property
+    def options(self) -> str:
+        return "" if self.case_sensitive else "i"
 
 
-def contains(path: str, text: str) -> Condition:
+def contains(path: str, text: str, *, is_indexed: bool = False) -> Condition:
     """The condition that the stored string (or one of a list) contains `text`, whatever its case."""
-    _check(text)
-    return _literal(path, text, "i")
+    search = Search((path,), text, has_windows=is_indexed)
+    return search.indexed_condition
+
+
+def _within_reach(needs: Sequence[Need]) -> Condition:
+    """The condition that the index answers before the rows are asked."""
+    return may_contain(needs) if needs else {}
 
 
 def _check(query: str) -> None:
@@ -40,32 +89,34 @@ def _check(query: str) -> None:
         raise ValueError("holds a NUL character, which cannot be searched for")
 
 
-def _literal(path: str, query: str, options: str) -> Condition:
-    return {path: {"$regex": re.escape(query), "$options": options}}
+def _found(path: str, pattern: str, options: str) -> Condition:
+    return {path: {"$regex": pattern, "$options": options}}
 
 
-def _prefix(path: str, query: str, options: str) -> Condition:
-    return {path: {"$regex": f"^{re.escape(query)}", "$options": options}}
-
-
-def _regex(path: str, query: str, options: str) -> Condition:
-    if "(*" in query or "\\C" in query:
-        raise InvalidPattern(
-            "q: PCRE verbs '(*...)' and '\\C' are not allowed", fields=[FieldError("query.q", "holds '(*' or '\\C'")]
-        )
+def _found_or_fails(path: str, pattern: str, options: str) -> Condition:
     return {
         "$expr": {
             "$regexMatch": {
                 "input": {"$ifNull": [f"${path}", ""]},
-                "regex": {"$literal": query},  # never a field path, even when it begins with '$'
+                "regex": {"$literal": pattern},  # never a field path, even when it begins with '$'
                 "options": options,
             }
         }
     }
 
 
-_CONDITIONS: Mapping[str, Callable[[str, str, str], Condition]] = {
-    "literal": _literal,
-    "prefix": _prefix,
-    "regex": _regex,
+_PATTERNS: Mapping[Match, Callable[[str], str]] = {
+    "literal": re.escape,
+    "prefix": lambda query: f"^{re.escape(query)}",
+    "regex": lambda query: query,
+}
+_CONDITIONS: Mapping[Match, Callable[[str, str, str], Condition]] = {
+    "literal": _found,
+    "prefix": _found,
+    "regex": _found_or_fails,
+}
+_LITERALS: Mapping[Match, Callable[[str], Sequence[Need]]] = {
+    "literal": literals_of_text,
+    "prefix": literals_of_text,
+    "regex": literals_of_pattern,
 }

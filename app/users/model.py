@@ -8,6 +8,7 @@ from pymongo import ASCENDING, DESCENDING, IndexModel
 
 from app.kit.documents import StoredDocument
 from app.kit.indexes import PRESENT, found_by
+from app.kit.windows import window_indexes
 
 Role = Literal["user", "analyst", "admin"]
 ROLES: tuple[Role, ...] = ("user", "analyst", "admin")
@@ -31,6 +32,8 @@ class Profile(BaseModel):
 
 
 class User(StoredDocument):
+    windowed: ClassVar = ("email", "name")
+
     email: str
     name: str
     role: Role = "user"
@@ -50,4 +53,5 @@ class User(StoredDocument):
             *found_by("role", "profile.age"),
             *found_by("disabled", only={"$eq": True}),
             *found_by("profile.birth_date", "profile.phone", "profile.locale", "profile.time_zone", only=PRESENT),
+            *window_indexes(),
         ]

@@ -1,12 +1,13 @@
 """The table of users."""
 
 from app.kit.resource import Column, Resource
-from app.users.model import ROLES
+from app.users.model import ROLES, User
 
 USERS = Resource(
     name="users",
     singular="user",
     owner_path="_id",
+    windowed=User.windowed,
     columns=(
         Column("id", "Id", "id", filterable=True),
         Column("email", "E-mail", filterable=True, sortable=True, mutable=True, unique=True, searchable=True),

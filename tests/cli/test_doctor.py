@@ -15,7 +15,7 @@ def test_a_sound_installation_is_found_to_be_one(verbatim: Verbatim) -> None:
     findings = {name: (state, sentence) for name, state, sentence in cells(done.stdout)}
 
     assert done.status == 0
-    assert set(findings) == {"Settings", "Disk", "Database", "Clock", "Indexes", "Admin", "Default model"}
+    assert set(findings) == {"Settings", "Disk", "Database", "Clock", "Indexes", "Search", "Admin", "Default model"}
     assert {state for state, _ in findings.values()} == {"ok"}
     assert "replica set" in findings["Database"][1]
     assert findings["Default model"][1].startswith("echo")

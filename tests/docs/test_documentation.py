@@ -57,7 +57,7 @@ def test_commands_that_the_pages_name_exist() -> None:
     known = {path for path, _ in _commands(get_command(_app))}
     for page in PAGES:
         for words in re.findall(
-            r"verbatim ((?:user|key) [a-z]+|serve|import|export|doctor|openapi)\b", page.read_text()
+            r"verbatim ((?:user|key) [a-z]+|serve|import|export|doctor|reindex|openapi)\b", page.read_text()
         ):
             assert f"verbatim {words}" in known, f"{page.name}: verbatim {words}"
 

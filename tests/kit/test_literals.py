@@ -1,0 +1,122 @@
+"""Literals: what is said to be in every text that matches is, and nothing is said of what is not understood."""
+
+import re
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from app.kit.literals import literals_of_pattern, literals_of_text
+from app.kit.windows import fold
+
+UNDERSTOOD = [
+    ("coffee", ("coffee",)),
+    ("Cof+eee", ("feee",)),
+    ("cof{2}ee", ("coffee",)),
+    ("cof{2,}ee", ("coff",)),
+    ("a?bc*de", ("de",)),
+    ("^mo.ha$", ("mo",)),
+    ("mocha|latte", ("mocha", "latte")),
+    ("(?:mocha|latte) macchiato", (" macchiato",)),
+    ("x(abc|abd)y", ("xab",)),
+    ("(foo|foo)bar", ("foobar",)),
+    ("(foo|)bar", ("bar",)),
+    ("foo(bar)?", ("foo",)),
+    ("foo|", ()),
+    ("(ab){3}c", ("abababc",)),
+    ("(ab.cd){2}", ("ab",)),
+    ("(?i)ABC", ("abc",)),
+    ("a(?i:B)c", ("abc",)),
+    ("(?=.*xyz)abcd", ("abcd",)),
+    ("ab(?!x)cd(?<=d)e(?<!q)", ("abcde",)),
+    ("foo\\bbar$", ("foobar",)),
+    ("\\d+-abc", ("-abc",)),
+    ("\\x41\\x{42}c", ("abc",)),
+    ("a\\.b\\|c\\\\", ("a.b|c\\",)),
+    ("[aA]b[c][^d]", ("abc",)),
+    ("[]]x[^]y]", ("]x",)),
+    ("[a-c]xy[\\d\\]]", ("xy",)),
+    ("(?P<n>ab)c(?<m>d)", ("abcd",)),
+    ("(ab)c\\1de", ("abc",)),
+    ("ab++c", ("ab",)),
+    ("(?>ab)c", ("abc",)),
+    ("东京.*城市", ("东京",)),
+    ("abcd恋", ("abcd恋",)),
+    ("abc.恋恋", ("恋恋",)),
+    ("\\tab", ("\tab",)),
+    (".*", ()),
+    ("", ()),
+    ("ab\\x00cd", ("ab",)),
+]
+NOT_UNDERSTOOD = [
+    "abc\\Qd.e\\E",
+    "abc[[:alpha:]]",
+    "abc[[.a.]]",
+    "(?x)a b c",
+    "(?J)abc",
+    "abc{,3}",
+    "abc{ 2 }",
+    "abc{x",
+    "abc**",
+    "abc{2}{3}",
+    "(a)(?1)bcd",
+    "(?R)abc",
+    "(?(1)ab|cd)",
+    "(?|ab|cd)",
+    "(?#abc)",
+    "abc\\Kd",
+    "abc\\R",
+    "abc\\N",
+    "abc\\pL",
+    "abc\\X",
+    "abc\\cA",
+    "abc\\0",
+    "abc\\12",
+    "abc\\u0041",
+    "abc\\g1",
+    "abc\\x4",
+    "abc\\x{110000}",
+    "[\\1]abc",
+    "[\\Ea]bc",
+    "(abc",
+    "abc)",
+    "[abc",
+    "abc\\",
+    "*abc",
+    "(*UTF8)abc",
+    "(" * 100 + "abc" + ")" * 100,
+]
+
+
+@pytest.mark.parametrize(("pattern", "literals"), UNDERSTOOD)
+def test_the_longest_literal_of_a_pattern(pattern: str, literals: tuple[str, ...]) -> None:
+    assert list(literals_of_pattern(pattern))[:1] == [literals] * bool(literals)
+
+
+@pytest.mark.parametrize("pattern", NOT_UNDERSTOOD)
+def test_nothing_is_said_of_a_pattern_that_is_not_understood(pattern: str) -> None:
+    assert not literals_of_pattern(pattern)
+
+
+@given(st.text(alphabet="([{?*+\\|)]}^$.-:=!<>abQEx0,", max_size=200))
+def test_no_pattern_breaks_the_parser(pattern: str) -> None:
+    literals_of_pattern(pattern)
+
+
+@given(st.text(alphabet="([{?*+\\|)]}^$.-:=!<>abdwx1,", max_size=12), st.text(alphabet="ab.-x1", max_size=12))
+def test_what_python_matches_contains_a_literal(pattern: str, text: str) -> None:
+    """For the syntax that Python and PCRE have in common, which is all that is left when something was understood."""
+    literals = literals_of_pattern(pattern)
+    assume(literals)
+    try:
+        found = re.search(pattern, text, re.IGNORECASE)
+    except (re.error, FutureWarning):
+        return
+    assert not found or all(any(literal in fold(text) for literal in need) for need in literals)
+
+
+@pytest.mark.parametrize(
+    ("text", "literals"), [("a.c|", ("a.c|",)), ("ÉCLAIR", ("éclair",)), ("ab\u0378cde", ("cde",)), ("\u0378", ())]
+)
+def test_the_longest_part_of_a_text_that_is_certain(text: str, literals: tuple[str, ...]) -> None:
+    assert list(literals_of_text(text))[:1] == [literals] * bool(literals)
