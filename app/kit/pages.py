@@ -11,9 +11,22 @@ from typing import Any
 from app.kit.paging import Position, Sort
 
 Row = dict[str, Any]
-Read = Callable[[Sort, Position | None, int], Awaitable[tuple[list[Row], bool]]]
-"""Reads up to so many rows from a place on (or from the beginning), fewer where they are very long, and says whether
-these are the last ones."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Rows that follow each other in a list, and whether they are its last ones.
+
+    `stopped_at`: where a search gave up for now, having looked at everything up to there; it may go on behind it.
+    """
+
+    rows: list[Row]
+    is_last: bool
+    stopped_at: Position | None = None
+
+
+Read = Callable[[Sort, Position | None, int], Awaitable[Run]]
+"""Reads up to so many rows from a place on (or from the beginning), fewer where they are very long."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +51,14 @@ async def open_leaf(read: Read, sort: Sort, limit: int, position: Position | Non
 async def _rows(read: Read, sort: Sort, limit: int, position: Position | None) -> tuple[list[Row], bool, bool]:
     """The rows in the direction of reading, whether there are more ahead, and whether there are some behind."""
     if position is None:
-        rows, is_last = await read(sort, None, limit)
-        return rows, not is_last, False
-    rows, is_last = await read(sort, replace(position, included=True), limit + 1)
+        run = await read(sort, None, limit)
+        return run.rows, not run.is_last, False
+    run = await read(sort, replace(position, included=True), limit + 1)
+    rows, is_last = run.rows, run.is_last
     is_there = not position.included and bool(rows) and Position.of(rows[0], sort) == position
     if is_there and len(rows) == 1 and not is_last:  # it fills a reply of the database alone
-        rows, is_last = await read(sort, position, limit)
+        run = await read(sort, position, limit)
+        rows, is_last = run.rows, run.is_last
     elif is_there:
         del rows[0]
     has_more = not is_last or len(rows) > limit
@@ -53,8 +68,8 @@ async def _rows(read: Read, sort: Sort, limit: int, position: Position | None) -
 
 async def _is_any_behind(read: Read, sort: Sort, rows: list[Row], position: Position) -> bool:
     edge = Position.of(rows[0], sort) if rows else replace(position, included=True)
-    behind, _ = await read(sort.reversed, edge, 1)
-    return bool(behind)
+    behind = await read(sort.reversed, edge, 1)
+    return bool(behind.rows)
 
 
 def _around(position: Position | None) -> list[Position | None]:

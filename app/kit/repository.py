@@ -19,7 +19,7 @@ from app.kit.documents import StoredDocument
 from app.kit.errors import NotFound, PreconditionFailed, Unavailable
 from app.kit.etag import Versions, etag
 from app.kit.listing import COUNT_LIMIT, Listing
-from app.kit.pages import open_leaf
+from app.kit.pages import Run, open_leaf
 from app.kit.paging import Cursors, Page, Position, Sort, after
 from app.kit.resource import Resource
 from app.kit.transactions import current_session
@@ -80,7 +80,7 @@ class Repository(Generic[D]):
         filters: list[Mapping[str, Any]] = [condition, *listing.all_conditions]
         position = None if listing.cursor is None else self._cursors.decode(fingerprint, listing.cursor)
 
-        async def read(sort: Sort, start: Position | None, size: int) -> tuple[list[Row], bool]:
+        async def read(sort: Sort, start: Position | None, size: int) -> Run:
             selected = filters if start is None else [*filters, after(sort, start)]
             return await self._read(
                 scope.where(*selected),
@@ -116,13 +116,11 @@ class Repository(Generic[D]):
                 if position is not None:
                     selected.append(after(listing.sort, position))
                 with pymongo.timeout(EXPORT_PAGE_SECONDS):
-                    rows, is_last = await self._read(
-                        scope.where(*selected), projection, listing.sort, size, session=session
-                    )
-                if rows:
-                    yield rows
-                    position = Position.of(rows[-1], listing.sort)
-                if is_last:
+                    run = await self._read(scope.where(*selected), projection, listing.sort, size, session=session)
+                if run.rows:
+                    yield run.rows
+                    position = Position.of(run.rows[-1], listing.sort)
+                if run.is_last:
                     return
 
     @asynccontextmanager
@@ -193,8 +191,8 @@ class Repository(Generic[D]):
         *,
         session: AsyncClientSession | None,
         max_time_ms: int | None = None,
-    ) -> tuple[list[Row], bool]:
-        """Up to `size` rows, as many as one reply of the database holds (16 MiB), and whether there are no more.
+    ) -> Run:
+        """Up to `size` rows, as many as one reply of the database holds (16 MiB).
 
         One row more than wanted is asked for, which tells.
         """
@@ -210,7 +208,7 @@ class Repository(Generic[D]):
         try:
             reply = cast("bytes", await anext(cursor, b""))  # the driver's stub has the type of a decoded row
             rows = decode_all(reply, _CODEC_OPTIONS)
-            return rows[:size], len(rows) <= size and not cursor.alive
+            return Run(rows[:size], len(rows) <= size and not cursor.alive)
         finally:
             await cursor.close()
 

@@ -54,8 +54,8 @@ class TranscriptRepository(MessageRepository):
         if changed_since is not None:
             condition |= {"updated_at": {"$gte": changed_since}, "version": {"$gt": 1}}
         with pymongo.timeout(READ_SECONDS):
-            rows, _ = await self._read(scope.where(condition), MESSAGES.projection, _BY_SEQ, PAGE, session=None)
-        return rows
+            run = await self._read(scope.where(condition), MESSAGES.projection, _BY_SEQ, PAGE, session=None)
+        return run.rows
 
     async def of_rooms(self, ids: Sequence[ObjectId], conversation_ids: Sequence[ObjectId]) -> list[Row]:
         """Those of the messages that belong to one of the conversations."""
