@@ -1,0 +1,220 @@
+"""The builder: one process at a time indexes what is in no segment, merges segments, and takes out what was removed.
+
+Its work is cut into steps that can be repeated: whatever a process leaves half done is no part of the index, and the
+next one does it again. Rows are marked when a segment that has them is part of the index; until then, searches read
+the rows themselves.
+"""
+
+import math
+import secrets
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from functools import partial
+
+import numpy as np
+from bson import ObjectId
+from numpy.typing import NDArray
+
+from app.kit.repository import Row
+from app.kit.threads import in_thread
+from app.search.blocks import Block
+from app.search.building import build
+from app.search.keys import CHUNK
+from app.search.merging import Merge
+from app.search.postings import as_mask, decode
+from app.search.scrubbing import scrub
+from app.search.segments import Outline
+from app.search.store import IndexStore, LeaseLost, Place
+from app.search.table import Table
+from app.search.terms import group_term
+
+MIN_ROWS = 1000
+"""So many rows without a mark are worth a segment; fewer are read soon enough."""
+MAX_ROWS = 16_000
+"""At most so many become one."""
+FANOUT = 8
+"""So many segments of about the same size are merged into one."""
+MAX_SEGMENT_ROWS = 2_000_000
+"""Into larger ones none are merged."""
+GRACE = timedelta(seconds=60)
+"""So long a segment that was replaced can still be read, by searches that began before."""
+_BLOCKS_AT_ONCE = 64
+
+
+class IndexBuilder:
+    """Builds one index. `scrub_seconds`: how long removed rows are gathered before they are taken out together."""
+
+    def __init__(self, store: IndexStore, table: Table, *, scrub_seconds: float = 0) -> None:
+        self._store = store
+        self._table = table
+        self._scrub_seconds = scrub_seconds
+        self._scrub_at = 0.0
+        self._name = secrets.token_hex(8)
+        self._is_holder = False
+
+    async def round(self, *, min_rows: int = MIN_ROWS) -> int | None:
+        """One step of whatever there is to do; answers how many rows it dealt with, 0 when there is nothing.
+
+        None while another process builds. Raises LeaseLost when one has taken over meanwhile.
+        """
+        if not await self._store.acquire(self._name):
+            self._is_holder = False
+            return None
+        if not self._is_holder:
+            await self._drop_strays()
+            self._is_holder = True
+        index = await self._store.index()
+        await self._drop_retired(index)
+        if rows := await self._add(min_rows):
+            return rows
+        if time.monotonic() >= self._scrub_at:
+            self._scrub_at = time.monotonic() + self._scrub_seconds
+            if rows := await self._scrub(index):
+                return rows
+        return await (self._rebuild(index) if "rebuild" in index else self._merge(index["segments"]))
+
+    async def release(self) -> None:
+        """Let another process build."""
+        await self._store.release(self._name)
+        self._is_holder = False
+
+    async def begin_rebuilding(self) -> bool:
+        """Have all segments made anew, by whoever builds, unless they are being already. False while another process
+        builds."""
+        if not await self._store.acquire(self._name):
+            return False
+        fresh = {"segments": [], "old": "$segments", "rows": 0, "last": None}
+        await self._store.change(self._name, [{"$set": {"rebuild": {"$ifNull": ["$rebuild", fresh]}}}])
+        return True
+
+    async def _add(self, min_rows: int) -> int:
+        """A segment of rows that are in none."""
+        if await self._table.count_unmarked(min_rows) < min_rows:
+            return 0
+        rows = await self._table.unmarked(MAX_ROWS)
+        if not rows:
+            return 0
+        id = await self._write(rows)
+        await self._store.replace(self._name, [], [id])
+        await self._table.mark(rows)
+        return len(rows)
+
+    async def _rebuild(self, index: Row) -> int:
+        """A segment of rows that old ones have; behind the last one, the new ones take the place of the old."""
+        rebuild = index["rebuild"]
+        rows = await self._table.marked_after(rebuild["last"], MAX_ROWS)
+        if not rows:
+            await self._store.finish_rebuilding(self._name)
+            return 1
+        id = await self._write(rows)
+        last = [rows[-1][self._table.order], rows[-1]["_id"]]
+        await self._store.continue_rebuilding(self._name, id, last, len(rows))
+        return len(rows)
+
+    async def _write(self, rows: Sequence[Row]) -> ObjectId:
+        """Store a segment of these rows."""
+        draft = await in_thread(partial(build, [self._table.text_of(row) for row in rows]))
+        id = draft.outline.id
+        await self._store.begin(id)
+        await self._store.write_blocks(id, 0, draft.blocks)
+        await self._store.write_keys(id, draft.keys, len(draft.outline.first_keys))
+        await self._store.finish(draft.outline)
+        return id
+
+    async def _merge(self, ids: Sequence[ObjectId]) -> int:
+        chosen = to_be_merged(await self._store.sizes(ids))
+        if not chosen:
+            return 0
+        outlines = await self._store.outlines(chosen)
+        merge = await in_thread(partial(Merge, [(each, await self._store.all_keys(each)) for each in outlines]))
+        await self._store.begin(merge.id)
+        written = 0
+        while not merge.is_done:
+            await self._feed(merge)
+            blocks = await in_thread(merge.blocks)
+            await self._store.write_blocks(merge.id, written, blocks)
+            written += len(blocks)
+            await self._assure()
+        if outline := merge.outline():
+            await self._store.write_keys(merge.id, merge.keys, len(outline.first_keys))
+            await self._store.finish(outline)
+        await self._store.replace(self._name, chosen, [merge.id] if outline else [])
+        return len(merge.keys) or 1
+
+    async def _feed(self, merge: Merge) -> None:
+        for source in merge.sources:
+            while source.has_more and not source.entries:
+                source.add(await self._store.blocks_in_order(source.outline, source.blocks_read, _BLOCKS_AT_ONCE))
+
+    async def _scrub(self, index: Row) -> int:
+        """Take the rows of removed groups out of all segments."""
+        groups = await self._store.forgotten()
+        if not groups:
+            return 0
+        ids = [*index["segments"], *index.get("rebuild", {}).get("segments", [])]
+        for outline in await self._store.outlines(ids):
+            if (removed := await self._rows_of(outline, groups)) is not None:
+                await self._remove(outline, removed)
+        await self._store.scrubbed(groups)
+        return len(groups)
+
+    async def _rows_of(self, outline: Outline, groups: Sequence[ObjectId]) -> NDArray[np.bool_] | None:
+        """Which of the segment's rows are of the groups; None when none is."""
+        terms = [group_term(group) for group in groups]
+        numbers = {term: outline.directory.block_of(term) for term in terms}
+        places = {Place(outline.id, number) for number in numbers.values() if number is not None}
+        blocks = await self._store.blocks(places)
+        is_removed = np.zeros(outline.rows, np.bool_)
+        for term, number in numbers.items():
+            block = None if number is None else blocks.get(Place(outline.id, number))
+            if block is not None and (postings := block.find(term)) is not None:
+                is_removed |= as_mask(decode(postings), outline.rows)
+        return is_removed if is_removed.any() else None
+
+    async def _remove(self, outline: Outline, is_removed: NDArray[np.bool_]) -> None:
+        numbers = sorted({ordinal // CHUNK for ordinal in np.flatnonzero(is_removed).tolist()})
+        chunks = await self._store.chunks(Place(outline.id, number) for number in numbers)
+        gone = {at: keys.without(is_removed[at.number * CHUNK :][: len(keys)]) for at, keys in chunks.items()}
+        total = len(outline.directory.first_terms)
+        for first in range(0, total, _BLOCKS_AT_ONCE):
+            blocks = await self._store.blocks_in_order(outline, first, _BLOCKS_AT_ONCE)
+            changed = await in_thread(partial(_scrubbed, outline.id, first, blocks, is_removed))
+            await self._store.rewrite(changed, {})
+            await self._assure()
+        await self._store.rewrite({}, gone)  # last, so that a repetition finds everything again
+
+    async def _drop_strays(self) -> None:
+        """Remove what a process wrote that did not live to make it part of the index."""
+        index = await self._store.index()
+        named = {*index["segments"], *index.get("rebuild", {}).get("segments", [])}
+        named |= {each["id"] for each in index.get("retired", [])}
+        for id in set(await self._store.known_segments()) - named:
+            await self._store.drop(id)
+
+    async def _drop_retired(self, index: Row) -> None:
+        """Remove segments that were replaced long enough ago."""
+        over = [each["id"] for each in index.get("retired", []) if each["at"] < index["now"] - GRACE]
+        for id in over:
+            await self._store.drop(id)
+        if over:
+            await self._store.dropped(self._name, over)
+
+    async def _assure(self) -> None:
+        if not await self._store.acquire(self._name):
+            raise LeaseLost
+
+
+def to_be_merged(sizes: dict[ObjectId, int]) -> list[ObjectId]:
+    """Which segments to merge, the smallest first: as many as FANOUT of about the same size."""
+    tiers: dict[int, list[ObjectId]] = {}
+    for id, rows in sorted(sizes.items(), key=lambda item: item[1]):
+        if rows * FANOUT <= MAX_SEGMENT_ROWS or rows <= MAX_SEGMENT_ROWS // 2:
+            tiers.setdefault(int(math.log(max(rows, MIN_ROWS) / MIN_ROWS, FANOUT)), []).append(id)
+    return next((ids[:FANOUT] for _, ids in sorted(tiers.items()) if len(ids) >= FANOUT), [])
+
+
+def _scrubbed(id: ObjectId, first: int, blocks: Sequence[Block], is_removed: NDArray[np.bool_]) -> dict[Place, Block]:
+    """The blocks that change, without the removed rows."""
+    cleaned = {Place(id, first + at): scrub(block, is_removed) for at, block in enumerate(blocks)}
+    return {at: block for at, block in cleaned.items() if block is not None}

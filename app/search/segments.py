@@ -1,0 +1,83 @@
+"""Segments: immutable parts of the index, each of some of the rows.
+
+A segment is known by its outline, which every process keeps in memory: where its rows lie in the list, and which block
+holds which terms. Blocks and keys are read as they are needed.
+"""
+
+from bisect import bisect_right
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from bson import ObjectId
+
+from app.search.blocks import Directory
+from app.search.keys import CHUNK, Key, Keys
+from app.search.postings import from_varints, varints
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What is known of a segment without reading it.
+
+    `first_keys`: the first key of each chunk; `last_key`: of the segment; `rows`: how many, removed ones included.
+    """
+
+    id: ObjectId
+    rows: int
+    first_keys: Keys
+    last_key: Key
+    directory: Directory
+
+    @classmethod
+    def of(cls, id: ObjectId, keys: Keys, directory: Directory) -> "Outline":
+        firsts = Keys(keys.times[::CHUNK], keys.ids[::CHUNK])
+        return cls(id, len(keys), firsts, keys[len(keys) - 1], directory)
+
+    @cached_property
+    def _firsts(self) -> list[Key]:
+        return [self.first_keys[number] for number in range(len(self.first_keys))]
+
+    @property
+    def first_key(self) -> Key:
+        return self._firsts[0]
+
+    def chunk_of(self, key: Key) -> int:
+        """The number of the chunk that holds the key, if any does."""
+        return max(0, bisect_right(self._firsts, key) - 1)
+
+    def bounds(self, ordinal: int) -> tuple[Key, Key]:
+        """Keys between which that of the row is."""
+        chunk = ordinal // CHUNK
+        last = self._firsts[chunk + 1] if chunk + 1 < len(self._firsts) else self.last_key
+        return self._firsts[chunk], last
+
+    def to_row(self) -> dict[str, Any]:
+        times, ids = self.first_keys.pack()
+        return {
+            "_id": self.id,
+            "rows": self.rows,
+            "first_times": times,
+            "first_ids": ids,
+            "last_time": self.last_key[0],
+            "last_id": self.last_key[1],
+            "terms": b"".join(self.directory.first_terms),
+            "lengths": bytes(map(len, self.directory.first_terms)),
+            "sizes": varints(np.array(self.directory.sizes, np.int64)),
+        }
+
+    @classmethod
+    def of_row(cls, row: Mapping[str, Any]) -> "Outline":
+        terms, at = [], 0
+        for length in row["lengths"]:
+            terms.append(bytes(row["terms"][at : at + length]))
+            at += length
+        return cls(
+            row["_id"],
+            row["rows"],
+            Keys.unpack(row["first_times"], row["first_ids"]),
+            (row["last_time"], bytes(row["last_id"])),
+            Directory(terms, from_varints(row["sizes"]).tolist()),
+        )

@@ -1,0 +1,84 @@
+"""The table whose rows are indexed, as far as the index reads and marks it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pymongo
+from bson import ObjectId
+from pymongo.asynchronous.collection import AsyncCollection
+
+from app.kit.deadlines import EXPORT_PAGE_SECONDS
+from app.kit.repository import Row
+from app.search.building import Text
+from app.search.keys import key_of
+
+MARK = "indexed_v1"
+"""The field of a row that a segment has: true. Its number counts the forms of the index, each of which has its own."""
+
+_BATCH_CHARACTERS = 32 * 2**20
+
+
+@dataclass(frozen=True)
+class Table:
+    """The rows that are indexed: where they are, and the paths of what is read of them."""
+
+    collection: AsyncCollection[Row]
+    text: str
+    owner: str
+    group: str
+    order: str
+    ready: Mapping[str, Any]
+    """The condition of the rows whose text will not change any more."""
+    unmarked_index: str
+    """The name of the index of the rows without a mark."""
+
+    async def unmarked(self, limit: int) -> list[Row]:
+        """Rows that no segment has, the oldest first."""
+        return await self._read({MARK: None, **self.ready}, limit, hint=self.unmarked_index)
+
+    async def marked_after(self, last: tuple[Any, ObjectId] | None, limit: int) -> list[Row]:
+        """Rows that segments have, in order behind a place."""
+        condition: dict[str, Any] = {MARK: True}
+        if last is not None:
+            time, id = last
+            beyond = [{self.order: time, "_id": {"$gt": id}}, {self.order: {"$gt": time}}]
+            condition |= {self.order: {"$gte": time}, "$or": beyond}
+        return await self._read(condition, limit)
+
+    async def count_unmarked(self, limit: int | None = None) -> int:
+        """How many rows no segment has, counted no further than the limit."""
+        options: dict[str, Any] = {} if limit is None else {"limit": limit}
+        with pymongo.timeout(EXPORT_PAGE_SECONDS):
+            return await self.collection.count_documents(
+                {MARK: None, **self.ready}, hint=self.unmarked_index, **options
+            )
+
+    async def mark(self, rows: Sequence[Row]) -> None:
+        """Note that a segment has these rows. Nobody else sees a difference: versions and times stay."""
+        with pymongo.timeout(EXPORT_PAGE_SECONDS):
+            await self.collection.update_many({"_id": {"$in": [row["_id"] for row in rows]}}, {"$set": {MARK: True}})
+
+    def text_of(self, row: Row) -> Text:
+        return Text(key_of(row[self.order], row["_id"]), row[self.owner], row[self.group], row[self.text])
+
+    async def _read(self, condition: Mapping[str, Any], limit: int, **options: Any) -> list[Row]:
+        """Rows in order, fewer than the limit where the texts are very long."""
+        rows: list[Row] = []
+        characters = 0
+        with pymongo.timeout(EXPORT_PAGE_SECONDS):
+            async with self.collection.find(condition, self._fields, sort=self._sort, limit=limit, **options) as cursor:
+                async for row in cursor:
+                    rows.append(row)
+                    characters += len(row[self.text])
+                    if characters > _BATCH_CHARACTERS:
+                        break
+        return rows
+
+    @property
+    def _fields(self) -> dict[str, int]:
+        return dict.fromkeys((self.text, self.owner, self.group, self.order), 1)
+
+    @property
+    def _sort(self) -> list[tuple[str, int]]:
+        return [(self.order, 1), ("_id", 1)]
