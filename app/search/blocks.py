@@ -4,68 +4,80 @@ A directory of the first term of each block is all that has to be known to find 
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 
 import numpy as np
 
-from app.search.postings import Postings, from_varints, varints
+from app.search.postings import Bits, Lists, Ordinals, decode, decode_part, encode, from_varints, sizes, varints
 
-BLOCK_BYTES = 4096
-"""A block is closed when its lists have so many bytes; a longer list has a block of its own."""
+BLOCK_BITS = 4096 * 8
+"""A block is closed before its lists have more bits; a longer list has a block of its own."""
 
-Entry = tuple[bytes, Postings]
-"""A term and its list."""
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Terms in ascending order, joined, and one byte a term's length."""
+
+    joined: bytes
+    lengths: bytes
+
+    @classmethod
+    def of(cls, terms: Sequence[bytes]) -> "Terms":
+        return cls(b"".join(terms), bytes(map(len, terms)))
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def to_list(self) -> list[bytes]:
+        return [self.joined[end - length : end] for end, length in zip(self._ends(), self.lengths, strict=True)]
+
+    def find(self, term: bytes) -> int | None:
+        """The number of a term, None when it is not there."""
+        ends = self._ends()
+        number = bisect_left(range(len(ends)), term, key=lambda n: self.joined[ends[n] - self.lengths[n] : ends[n]])
+        is_there = number < len(ends) and self.joined[ends[number] - self.lengths[number] : ends[number]] == term
+        return number if is_there else None
+
+    def _ends(self) -> list[int]:
+        return list(accumulate(self.lengths))
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Some entries, packed.
+    """Some terms with their lists; `counts`: how many rows each one has, as varints."""
 
-    Terms joined, and one byte a term's length; lists joined, and twice the size of each, plus 1 for a bitmap, as varints.
-    """
-
-    terms: bytes
-    lengths: bytes
-    sizes: bytes
-    lists: bytes
+    terms: Terms
+    counts: bytes
+    bits: Bits
 
     @classmethod
-    def pack(cls, entries: Sequence[Entry]) -> "Block":
-        sizes = np.array([2 * len(postings.data) + postings.is_bitmap for _, postings in entries], np.int64)
-        return cls(
-            b"".join(term for term, _ in entries),
-            bytes(len(term) for term, _ in entries),
-            varints(sizes),
-            b"".join(postings.data for _, postings in entries),
-        )
+    def pack(cls, terms: Sequence[bytes], lists: Lists, rows: int) -> "Block":
+        """The block of a segment of so many rows."""
+        return cls(Terms.of(terms), varints(lists.counts), encode(lists, rows))
 
-    def find(self, term: bytes) -> Postings | None:
-        """The list of a term, None when it is not there."""
-        ends = list(accumulate(self.lengths))
-        at = bisect_left(range(len(ends)), term, key=lambda n: self.terms[ends[n] - self.lengths[n] : ends[n]])
-        if at == len(ends) or self.terms[ends[at] - self.lengths[at] : ends[at]] != term:
+    def unpack(self, rows: int) -> Lists:
+        """All lists."""
+        return decode(self.bits, from_varints(self.counts), rows)
+
+    def find(self, term: bytes, rows: int) -> Ordinals | None:
+        """The rows of a term, None when it is not there."""
+        number = self.terms.find(term)
+        if number is None:
             return None
-        sizes = from_varints(self.sizes)
-        start = int((sizes[:at] >> 1).sum())
-        size = int(sizes[at])
-        return Postings(self.lists[start : start + (size >> 1)], is_bitmap=bool(size & 1))
-
-    def __iter__(self) -> Iterator[Entry]:
-        at = start = 0
-        for length, size in zip(self.lengths, from_varints(self.sizes).tolist(), strict=True):
-            stop = start + (size >> 1)
-            yield self.terms[at : at + length], Postings(self.lists[start:stop], is_bitmap=bool(size & 1))
-            at, start = at + length, stop
+        return decode_part(self.bits, from_varints(self.counts), rows, number, number + 1).ordinals
 
 
 @dataclass(frozen=True)
 class Directory:
-    """The first term of each block, and how many bytes its lists have."""
+    """The first term of each block, and how many bits its lists have."""
 
     first_terms: list[bytes]
     sizes: list[int]
+
+    def __len__(self) -> int:
+        return len(self.first_terms)
 
     def block_of(self, term: bytes) -> int | None:
         """The number of the one block that may hold the term."""
@@ -75,29 +87,20 @@ class Directory:
 
 @dataclass
 class BlockWriter:
-    """Makes blocks of entries that come in the order of their terms."""
+    """Makes blocks of a segment of so many rows from terms that come in their order."""
 
+    rows: int
     directory: Directory = field(default_factory=lambda: Directory([], []))
-    _entries: list[Entry] = field(default_factory=list)
-    _bytes: int = 0
 
-    def write(self, entries: Iterable[Entry]) -> Iterator[Block]:
-        """Add entries; answers the blocks that are full."""
-        for entry in entries:
-            size = len(entry[1].data)
-            if self._entries and self._bytes + size > BLOCK_BYTES:
-                yield self._close()
-            self._entries.append(entry)
-            self._bytes += size
-
-    def end(self) -> Iterator[Block]:
-        """The last block, if there is one."""
-        if self._entries:
-            yield self._close()
-
-    def _close(self) -> Block:
-        block = Block.pack(self._entries)
-        self.directory.first_terms.append(self._entries[0][0])
-        self.directory.sizes.append(self._bytes)
-        self._entries, self._bytes = [], 0
-        return block
+    def write(self, terms: Sequence[bytes], lists: Lists) -> Iterator[Block]:
+        """The blocks of these terms. Many have to come at once: the last block of them may not be full."""
+        bits = sizes(lists.counts, self.rows)
+        ends = np.cumsum(bits)
+        first = 0
+        while first < len(terms):
+            start = int(ends[first] - bits[first])
+            last = max(first + 1, int(np.searchsorted(ends, start + BLOCK_BITS, "right")))
+            self.directory.first_terms.append(terms[first])
+            self.directory.sizes.append(int(ends[last - 1]) - start)
+            yield Block.pack(terms[first:last], lists.part(first, last), self.rows)
+            first = last

@@ -22,7 +22,6 @@ from app.search.blocks import Block
 from app.search.building import build
 from app.search.keys import CHUNK
 from app.search.merging import Merge
-from app.search.postings import as_mask, decode
 from app.search.scrubbing import scrub
 from app.search.segments import Outline
 from app.search.store import IndexStore, LeaseLost, Place
@@ -144,7 +143,7 @@ class IndexBuilder:
 
     async def _feed(self, merge: Merge) -> None:
         for source in merge.sources:
-            while source.has_more and not source.entries:
+            while source.has_more and not source.terms:
                 source.add(await self._store.blocks_in_order(source.outline, source.blocks_read, _BLOCKS_AT_ONCE))
 
     async def _scrub(self, index: Row) -> int:
@@ -168,15 +167,15 @@ class IndexBuilder:
         is_removed = np.zeros(outline.rows, np.bool_)
         for term, number in numbers.items():
             block = None if number is None else blocks.get(Place(outline.id, number))
-            if block is not None and (postings := block.find(term)) is not None:
-                is_removed |= as_mask(decode(postings), outline.rows)
+            if block is not None and (rows := block.find(term, outline.rows)) is not None:
+                is_removed[rows] = True
         return is_removed if is_removed.any() else None
 
     async def _remove(self, outline: Outline, is_removed: NDArray[np.bool_]) -> None:
         numbers = sorted({ordinal // CHUNK for ordinal in np.flatnonzero(is_removed).tolist()})
         chunks = await self._store.chunks(Place(outline.id, number) for number in numbers)
         gone = {at: keys.without(is_removed[at.number * CHUNK :][: len(keys)]) for at, keys in chunks.items()}
-        total = len(outline.directory.first_terms)
+        total = len(outline.directory)
         for first in range(0, total, _BLOCKS_AT_ONCE):
             blocks = await self._store.blocks_in_order(outline, first, _BLOCKS_AT_ONCE)
             changed = await in_thread(partial(_scrubbed, outline.id, first, blocks, is_removed))

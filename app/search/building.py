@@ -1,15 +1,16 @@
 """Building: a segment of rows that are in none."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from bson import ObjectId
 
-from app.search.blocks import Block, BlockWriter, Entry
+from app.search.blocks import Block, BlockWriter
 from app.search.keys import Key, Keys
-from app.search.postings import encode
+from app.search.postings import Lists
 from app.search.segments import Outline
 from app.search.terms import LONG, LONGEST_TEXT, group_term, owner_term, terms_of_text
 
@@ -37,22 +38,26 @@ def build(texts: Sequence[Text]) -> Draft:
     """The segment of these rows, of which there is at least one and none twice."""
     ordered = sorted(texts, key=lambda each: each.key)
     keys = Keys.of([each.key for each in ordered])
-    writer = BlockWriter()
-    blocks = [*writer.write(_entries(ordered)), *writer.end()]
+    found = _rows_of_terms(ordered)
+    terms = sorted(found)
+    counts = np.array([len(found[term]) for term in terms], np.int64)
+    rows = chain.from_iterable(found[term] for term in terms)
+    writer = BlockWriter(len(texts))
+    blocks = list(writer.write(terms, Lists(counts, np.fromiter(rows, np.uint32, int(counts.sum())))))
     return Draft(Outline.of(ObjectId(), keys, writer.directory), keys, blocks)
 
 
-def _entries(texts: Sequence[Text]) -> Iterator[Entry]:
-    lists: defaultdict[str, list[int]] = defaultdict(list)
-    others: defaultdict[bytes, list[int]] = defaultdict(list)
-    for ordinal, each in enumerate(texts):
-        for term in terms_of_text(each.text):
-            lists[term].append(ordinal)
-        for other in _terms_of_row(each):
-            others[other].append(ordinal)
-    others.update((term.encode(), ordinals) for term, ordinals in lists.items())
-    for term in sorted(others):
-        yield term, encode(np.array(others[term], np.uint32), len(texts))
+def _rows_of_terms(texts: Sequence[Text]) -> Mapping[bytes, list[int]]:
+    """In which of the texts each term is."""
+    parts: defaultdict[str, list[int]] = defaultdict(list)
+    found: defaultdict[bytes, list[int]] = defaultdict(list)
+    for number, each in enumerate(texts):
+        for part in terms_of_text(each.text):
+            parts[part].append(number)
+        for term in _terms_of_row(each):
+            found[term].append(number)
+    found.update((part.encode(), numbers) for part, numbers in parts.items())
+    return found
 
 
 def _terms_of_row(each: Text) -> Iterable[bytes]:

@@ -81,4 +81,5 @@ class Keys:
 
     def gone(self) -> NDArray[np.bool_]:
         """Which of the rows were removed."""
-        return ~self.ids.any(axis=1)
+        gone: NDArray[np.bool_] = (self.ids == 0).all(axis=1)
+        return gone

@@ -1,45 +1,51 @@
 """Merging: one segment of several, so that a search has few to look into."""
 
-from collections import deque
-from collections.abc import Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from bson import ObjectId
 from numpy.typing import NDArray
 
-from app.search.blocks import Block, BlockWriter, Entry
+from app.search.blocks import Block, BlockWriter
 from app.search.keys import Keys
-from app.search.postings import Ordinals, Postings, decode, encode
+from app.search.postings import Lists
 from app.search.segments import Outline
 
-_NOWHERE = np.uint32(2**32 - 1)
+_NOWHERE = 2**32 - 1
 
 
 @dataclass
 class Source:
-    """One of the segments: which row of the new one each of its rows becomes, and the entries that are at hand."""
+    """One of the segments: which row of the new one each of its rows becomes, and its terms at hand with their lists."""
 
     outline: Outline
     places: NDArray[np.uint32]
-    entries: deque[Entry] = field(default_factory=deque)
     blocks_read: int = 0
+    terms: list[bytes] = field(default_factory=list)
+    lists: Lists = field(default_factory=lambda: Lists(np.zeros(0, np.int64), np.zeros(0, np.uint32)))
 
     @property
     def has_more(self) -> bool:
-        """Whether there are entries that are not at hand."""
-        return self.blocks_read < len(self.outline.directory.first_terms)
+        """Whether there are terms that are not at hand."""
+        return self.blocks_read < len(self.outline.directory)
 
     def add(self, blocks: Sequence[Block]) -> None:
         """The next blocks."""
-        for block in blocks:
-            self.entries.extend(block)
         self.blocks_read += len(blocks)
+        parts = [self.lists, *(block.unpack(self.outline.rows) for block in blocks)]
+        self.terms = self.terms + [term for block in blocks for term in block.terms.to_list()]
+        self.lists = Lists(
+            np.concatenate([part.counts for part in parts]), np.concatenate([part.ordinals for part in parts])
+        )
 
-    def move(self, postings: Postings) -> Ordinals:
-        """The rows of the new segment."""
-        places = self.places[decode(postings)]
-        return places[places != _NOWHERE]
+    def take(self, bound: bytes | None) -> tuple[list[bytes], Lists]:
+        """The terms up to a bound, or all, with the lists as they are in the new segment."""
+        number = len(self.terms) if bound is None else bisect_right(self.terms, bound)
+        terms, taken = self.terms[:number], self.lists.part(0, number)
+        self.lists, self.terms = self.lists.part(number, len(self.terms)), self.terms[number:]
+        return terms, Lists(taken.counts, self.places[taken.ordinals])
 
 
 class Merge:
@@ -66,31 +72,33 @@ class Merge:
             self.sources.append(Source(outline, places[start : start + len(keys)]))
             start += len(keys)
         self.is_done = False
-        self._writer = BlockWriter()
+        self._writer = BlockWriter(len(self.keys))
 
     def blocks(self) -> list[Block]:
-        """What can be made of the entries at hand: those that no unread block comes before."""
-        bounds = [source.entries[-1][0] for source in self.sources if source.has_more]
-        made = list(self._writer.write(self._merged(min(bounds) if bounds else None)))
-        if not bounds:
-            made += self._writer.end()
-            self.is_done = True
-        return made
+        """What can be made of the terms at hand: of those that no unread block has too."""
+        bounds = [source.terms[-1] for source in self.sources if source.has_more]
+        self.is_done = not bounds
+        taken = [source.take(min(bounds) if bounds else None) for source in self.sources]
+        terms = sorted({term for names, _ in taken for term in names})
+        return list(self._writer.write(*self._merged(terms, taken))) if len(self.keys) else []
 
     def outline(self) -> Outline | None:
         """Of the new segment, when all blocks are made; None when all of its rows were removed."""
         return Outline.of(self.id, self.keys, self._writer.directory) if len(self.keys) else None
 
-    def _merged(self, bound: bytes | None) -> Iterator[Entry]:
-        gathered: dict[bytes, list[Ordinals]] = {}
-        for source in self.sources:
-            entries = source.entries
-            while entries and (bound is None or entries[0][0] <= bound):
-                term, postings = entries.popleft()
-                gathered.setdefault(term, []).append(source.move(postings))
-        for term in sorted(gathered):
-            parts = gathered[term]
-            # Of one segment they are in order already, since it keeps the order of its own rows.
-            rows = parts[0] if len(parts) == 1 else np.unique(np.concatenate(parts))
-            if len(rows):
-                yield term, encode(rows, len(self.keys))
+    @staticmethod
+    def _merged(terms: list[bytes], taken: Sequence[tuple[list[bytes], Lists]]) -> tuple[list[bytes], Lists]:
+        numbers = {term: number for number, term in enumerate(terms)}
+        owners = [
+            np.repeat(np.array([numbers[name] for name in names], np.int64), lists.counts) for names, lists in taken
+        ]
+        # One number an ordinal, which sorts by term and then by row.
+        pairs = np.concatenate(owners) << 32 | np.concatenate([lists.ordinals for _, lists in taken])
+        pairs = pairs[pairs & _NOWHERE != _NOWHERE]
+        pairs.sort(kind="stable")  # the fastest for what consists of sorted parts
+        is_new = np.ones(len(pairs), np.bool_)
+        is_new[1:] = pairs[1:] != pairs[:-1]
+        pairs = pairs[is_new]
+        counts = np.bincount(pairs >> 32, minlength=len(terms))
+        kept = [term for term, count in zip(terms, counts.tolist(), strict=True) if count]
+        return kept, Lists(counts[counts > 0], (pairs & _NOWHERE).astype(np.uint32))

@@ -1,83 +1,143 @@
-"""Posting lists: in which rows of a segment a term is, as bytes.
+"""Posting lists: in which rows of a segment a term is, many lists at once, as bits (Elias-Fano).
 
-Rows are ascending ordinals from 0. A list is stored as the gaps between them, seven bits a byte (LEB128), or, where
-that is smaller, as one bit for each row of the segment.
+Rows are ordinals from 0, ascending in each list. The lowest bits of each ordinal are stored as they are, as many as a
+usual distance between two of them has. The higher parts are stored in unary: a one for each ordinal, before it as many
+zeros as its part is larger than that of the ordinal before. That is about half a bit an ordinal more than could be had
+at best, and is read without a loop over them.
 """
 
-from typing import NamedTuple
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 Ordinals = NDArray[np.uint32]
-"""Ascending."""
-Bytes = NDArray[np.uint8]
-
-_FEW = 12
-"""Up to so many numbers plain Python is faster."""
-_MOST_BYTES = 5
+Counts = NDArray[np.int64]
 
 
-class Postings(NamedTuple):
-    """An encoded list; `is_bitmap` tells the form."""
+@dataclass(frozen=True, slots=True)
+class Lists:
+    """Several lists: how many ordinals each one has (one at least), and the ordinals of all, list behind list."""
 
-    data: bytes
-    is_bitmap: bool
+    counts: Counts
+    ordinals: Ordinals
 
+    @property
+    def owners(self) -> NDArray[np.int64]:
+        """Of each ordinal, the number of its list."""
+        return np.repeat(np.arange(len(self.counts)), self.counts)
 
-def encode(ordinals: Ordinals, rows: int) -> Postings:
-    """The list of a segment of so many rows, at least one of which is in it."""
-    bitmap_size = (rows + 7) // 8
-    if len(ordinals) < bitmap_size:
-        gaps = varints(np.diff(ordinals.astype(np.int64), prepend=-1) - 1)
-        if len(gaps) < bitmap_size:
-            return Postings(gaps, is_bitmap=False)
-    return Postings(np.packbits(as_mask(ordinals, rows)).tobytes(), is_bitmap=True)
+    def without(self, is_removed: NDArray[np.bool_]) -> "tuple[Lists, NDArray[np.bool_]]":
+        """The lists without those rows, and which of the lists are left: the others had nothing else."""
+        is_kept = ~is_removed[self.ordinals]
+        counts = np.bincount(self.owners[is_kept], minlength=len(self.counts))
+        return Lists(counts[counts > 0], self.ordinals[is_kept]), counts > 0
 
-
-def decode(postings: Postings) -> Ordinals:
-    """The rows of a list."""
-    if postings.is_bitmap:
-        return np.flatnonzero(np.unpackbits(np.frombuffer(postings.data, np.uint8))).astype(np.uint32)
-    gaps = from_varints(postings.data)
-    return (np.cumsum(gaps + 1) - 1).astype(np.uint32)
-
-
-def as_mask(ordinals: Ordinals, rows: int) -> NDArray[np.bool_]:
-    """One truth value for each row."""
-    mask = np.zeros(rows, np.bool_)
-    mask[ordinals] = True
-    return mask
+    def part(self, first: int, last: int) -> "Lists":
+        """The lists from a number up to before another."""
+        ends = np.concatenate(([0], np.cumsum(self.counts)))
+        return Lists(self.counts[first:last], self.ordinals[ends[first] : ends[last]])
 
 
-def varints(numbers: NDArray[np.int64]) -> bytes:
-    """Numbers from 0 to 2**35 - 1, seven bits a byte, the lowest first; the last byte of each has no high bit."""
-    if len(numbers) <= _FEW:
-        return b"".join(map(_varint, numbers.tolist()))
-    sizes = 1 + sum((numbers >= 1 << 7 * more).astype(np.int64) for more in range(1, _MOST_BYTES))
+@dataclass(frozen=True, slots=True)
+class Bits:
+    """Encoded lists."""
+
+    lows: bytes
+    highs: bytes
+
+
+def sizes(counts: Counts, rows: int) -> Counts:
+    """How many bits each list of a segment of so many rows takes."""
+    widths = _widths(counts, rows)
+    return counts * widths + _high_sizes(counts, widths, rows)
+
+
+def encode(lists: Lists, rows: int) -> Bits:
+    """The lists of a segment of so many rows."""
+    widths = _widths(lists.counts, rows)
+    high_sizes = _high_sizes(lists.counts, widths, rows)
+    width = np.repeat(widths, lists.counts)
+    ordinals = lists.ordinals.astype(np.int64)
+    lows = np.zeros(int(width.sum()), np.bool_)
+    at = np.cumsum(width) - width
+    for bit in _bits(width):
+        has_bit = width > bit
+        lows[at[has_bit] + bit] = ordinals[has_bit] >> bit & 1
+    highs = np.zeros(int(high_sizes.sum()), np.bool_)
+    highs[np.repeat(np.cumsum(high_sizes) - high_sizes, lists.counts) + _places(lists.counts) + (ordinals >> width)] = (
+        True
+    )
+    return Bits(np.packbits(lows).tobytes(), np.packbits(highs).tobytes())
+
+
+def decode(bits: Bits, counts: Counts, rows: int) -> Lists:
+    """All the lists of `encode`."""
+    return decode_part(bits, counts, rows, 0, len(counts))
+
+
+def decode_part(bits: Bits, counts: Counts, rows: int, first: int, last: int) -> Lists:
+    """The lists from a number up to before another, without reading the others."""
+    widths = _widths(counts, rows)
+    low_sizes = counts * widths
+    high_sizes = _high_sizes(counts, widths, rows)
+    wanted = slice(first, last)
+    lows = _unpack(bits.lows, int(low_sizes[:first].sum()), int(low_sizes[wanted].sum()))
+    highs = _unpack(bits.highs, int(high_sizes[:first].sum()), int(high_sizes[wanted].sum()))
+    counts, widths, high_sizes = counts[wanted], widths[wanted], high_sizes[wanted]
+    width = np.repeat(widths, counts)
+    starts = np.repeat(np.cumsum(high_sizes) - high_sizes, counts)
+    ordinals = np.flatnonzero(highs) - starts - _places(counts) << width
+    at = np.cumsum(width) - width
+    for bit in _bits(width):
+        has_bit = width > bit
+        ordinals[has_bit] |= lows[at[has_bit] + bit].astype(np.int64) << bit
+    return Lists(counts, ordinals.astype(np.uint32))
+
+
+def _widths(counts: Counts, rows: int) -> Counts:
+    """How many low bits the ordinals of each list have: the whole part of log2(rows / count)."""
+    widths: Counts = np.frexp(rows // counts)[1].astype(np.int64) - 1
+    return widths
+
+
+def _high_sizes(counts: Counts, widths: Counts, rows: int) -> Counts:
+    return counts + (rows - 1 >> widths) + 1
+
+
+def _places(counts: Counts) -> Counts:
+    """Of each ordinal, its place in its list."""
+    total = int(counts.sum())
+    places: Counts = np.arange(total) - np.repeat(np.cumsum(counts) - counts, counts)
+    return places
+
+
+def _bits(width: Counts) -> Iterator[int]:
+    return iter(range(int(width.max(initial=0))))
+
+
+def _unpack(data: bytes, first: int, count: int) -> NDArray[np.bool_]:
+    """So many bits from one on."""
+    whole = np.frombuffer(data, np.uint8, offset=first // 8, count=(first + count + 7) // 8 - first // 8)
+    return np.unpackbits(whole)[first % 8 : first % 8 + count].view(np.bool_)
+
+
+def varints(numbers: Counts) -> bytes:
+    """Numbers from 0 to 2**35 - 1, seven bits a byte, lowest first; the last byte of each has no high bit (LEB128)."""
+    sizes = np.ones(len(numbers), np.int64)
+    for more in range(1, 5):
+        sizes += numbers >= 1 << 7 * more
     starts = np.cumsum(sizes) - sizes
-    out = np.empty(int(starts[-1] + sizes[-1]), np.uint8)
-    for place in range(_MOST_BYTES):
+    out = np.empty(int(sizes.sum()), np.uint8)
+    for place in range(int(sizes.max(initial=0))):
         chosen = sizes > place
-        if not chosen.any():
-            break
         has_more = (sizes[chosen] > place + 1) * 128
         out[starts[chosen] + place] = (numbers[chosen] >> 7 * place & 127) | has_more
     return out.tobytes()
 
 
-def _varint(number: int) -> bytes:
-    if number < 128:
-        return bytes((number,))
-    out = bytearray()
-    while number >= 128:
-        out.append(number & 127 | 128)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
-
-
-def from_varints(data: bytes) -> NDArray[np.int64]:
+def from_varints(data: bytes) -> Counts:
     """The numbers of `varints`."""
     raw = np.frombuffer(data, np.uint8)
     ends = np.flatnonzero(raw < 128)

@@ -3,24 +3,18 @@
 Whoever reads meanwhile finds them or does not; they are not in the table any more either way.
 """
 
+from itertools import compress
+
 import numpy as np
 from numpy.typing import NDArray
 
-from app.search.blocks import Block, Entry
-from app.search.postings import decode, encode
+from app.search.blocks import Block
 
 
 def scrub(block: Block, is_removed: NDArray[np.bool_]) -> Block | None:
     """The block without the removed rows, None when it has none of them."""
-    entries: list[Entry] = []
-    has_changed = False
-    for term, postings in block:
-        rows = decode(postings)
-        kept = rows[~is_removed[rows]]
-        if len(kept) == len(rows):
-            entries.append((term, postings))
-            continue
-        has_changed = True
-        if len(kept):
-            entries.append((term, encode(kept, len(is_removed))))
-    return Block.pack(entries) if has_changed else None
+    lists = block.unpack(len(is_removed))
+    kept, is_left = lists.without(is_removed)
+    if len(kept.ordinals) == len(lists.ordinals):
+        return None
+    return Block.pack(list(compress(block.terms.to_list(), is_left)), kept, len(is_removed))

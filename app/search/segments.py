@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from bson import ObjectId
 
-from app.search.blocks import Directory
+from app.search.blocks import Directory, Terms
 from app.search.keys import CHUNK, Key, Keys
 from app.search.postings import from_varints, varints
 
@@ -56,6 +56,7 @@ class Outline:
 
     def to_row(self) -> dict[str, Any]:
         times, ids = self.first_keys.pack()
+        names = Terms.of(self.directory.first_terms)
         return {
             "_id": self.id,
             "rows": self.rows,
@@ -63,21 +64,17 @@ class Outline:
             "first_ids": ids,
             "last_time": self.last_key[0],
             "last_id": self.last_key[1],
-            "terms": b"".join(self.directory.first_terms),
-            "lengths": bytes(map(len, self.directory.first_terms)),
+            "terms": names.joined,
+            "lengths": names.lengths,
             "sizes": varints(np.array(self.directory.sizes, np.int64)),
         }
 
     @classmethod
     def of_row(cls, row: Mapping[str, Any]) -> "Outline":
-        terms, at = [], 0
-        for length in row["lengths"]:
-            terms.append(bytes(row["terms"][at : at + length]))
-            at += length
         return cls(
             row["_id"],
             row["rows"],
             Keys.unpack(row["first_times"], row["first_ids"]),
             (row["last_time"], bytes(row["last_id"])),
-            Directory(terms, from_varints(row["sizes"]).tolist()),
+            Directory(Terms(row["terms"], row["lengths"]).to_list(), from_varints(row["sizes"]).tolist()),
         )

@@ -20,8 +20,9 @@ from pymongo.errors import CollectionInvalid, DuplicateKeyError
 from app.kit.deadlines import EXPORT_PAGE_SECONDS, READ_SECONDS, WRITE_SECONDS
 from app.kit.repository import Row
 from app.kit.transactions import current_session
-from app.search.blocks import Block
+from app.search.blocks import Block, Terms
 from app.search.keys import Keys
+from app.search.postings import Bits
 from app.search.segments import Outline
 
 INDEXES = "search_indexes"
@@ -219,7 +220,7 @@ class IndexStore:
 
     async def blocks_in_order(self, outline: Outline, first: int, count: int) -> list[Block]:
         """So many blocks from a number on, fewer at the end."""
-        last = min(first + count, len(outline.directory.first_terms))
+        last = min(first + count, len(outline.directory))
         found = await self.blocks(Place(outline.id, number) for number in range(first, last))
         return [found[Place(outline.id, number)] for number in range(first, last)]
 
@@ -276,11 +277,12 @@ class IndexStore:
 
 
 def _block(row: Mapping[str, Any]) -> Block:
-    return Block(row["t"], row["l"], row["s"], row["p"])
+    return Block(Terms(row["t"], row["l"]), row["c"], Bits(row["b"], row["h"]))
 
 
 def _block_row(place: Place, block: Block) -> Row:
-    return {"_id": place.id, "t": block.terms, "l": block.lengths, "s": block.sizes, "p": block.lists}
+    terms, bits = block.terms, block.bits
+    return {"_id": place.id, "t": terms.joined, "l": terms.lengths, "c": block.counts, "b": bits.lows, "h": bits.highs}
 
 
 def _keys_row(place: Place, keys: Keys) -> Row:
