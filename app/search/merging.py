@@ -18,7 +18,7 @@ _NOWHERE = 2**32 - 1
 
 @dataclass
 class Source:
-    """One of the segments: which row of the new one each of its rows becomes, and its terms at hand with their lists."""
+    """One of the segments: which row of the new one each of its rows becomes, and its terms at hand, with lists."""
 
     outline: Outline
     places: NDArray[np.uint32]
