@@ -60,6 +60,11 @@ class Search:
         return _LITERALS[self.match](self.query)
 
     @property
+    def is_narrowed(self) -> bool:
+        """Whether an index tells which rows cannot match."""
+        return self.has_windows and bool(self.needs)
+
+    @property
     def pattern(self) -> str:
         """The regular expression that the database compiles, with `options`."""
         return _PATTERNS[self.match](self.query)
@@ -67,12 +72,6 @@ class Search:
     @property
     def options(self) -> str:
         return "" if self.case_sensitive else "i"
-
-
-def contains(path: str, text: str, *, is_indexed: bool = False) -> Condition:
-    """The condition that the stored string (or one of a list) contains `text`, whatever its case."""
-    search = Search((path,), text, has_windows=is_indexed)
-    return search.indexed_condition
 
 
 def _within_reach(needs: Sequence[Need]) -> Condition:
