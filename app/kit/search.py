@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 
 from app.kit.errors import FieldError, InvalidPattern
 from app.kit.literals import Need, literals_of_pattern, literals_of_text
+from app.kit.patterns import matches
 from app.kit.windows import may_contain
 
 Match = Literal["literal", "prefix", "regex"]
@@ -93,15 +94,8 @@ def _found(path: str, pattern: str, options: str) -> Condition:
 
 
 def _found_or_fails(path: str, pattern: str, options: str) -> Condition:
-    return {
-        "$expr": {
-            "$regexMatch": {
-                "input": {"$ifNull": [f"${path}", ""]},
-                "regex": {"$literal": pattern},  # never a field path, even when it begins with '$'
-                "options": options,
-            }
-        }
-    }
+    text = {"$ifNull": [f"${path}", ""]}
+    return {"$expr": matches(text, {"$strLenBytes": text}, pattern, options)}
 
 
 _PATTERNS: Mapping[Match, Callable[[str], str]] = {
