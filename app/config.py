@@ -134,6 +134,10 @@ class Settings(BaseSettings):
 
     max_body_bytes: int = Field(8 * MEBIBYTE, ge=1024, description="largest request body")
     max_message_bytes: int = Field(MEBIBYTE, ge=1, le=MEBIBYTE, description="largest content of one message, as UTF-8")
+    max_scans: int = Field(
+        2, ge=1, description="searches at the same time that read rows because no index answers them"
+    )
+    max_scans_per_user: int = Field(1, ge=1, description="those of one user")
     drain_timeout: float = Field(20, ge=0, description="seconds that running requests and turns get at shutdown")
     helper_model: str | None = Field(
         None, description="model of titles and suggested questions; the turn's own when left out"

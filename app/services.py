@@ -19,6 +19,7 @@ from app.kit.changes import ChangeFeed
 from app.kit.errors import Conflict
 from app.kit.etag import Versions
 from app.kit.repository import EVERYTHING, Scope
+from app.kit.turnstile import Turnstile
 from app.llm.service import LanguageModels
 from app.rooms.repository import PresenceRepository, TranscriptRepository
 from app.rooms.service import Rooms
@@ -121,9 +122,10 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
 
 def build_services(settings: Settings, database: Database) -> Services:
     cursors, transactions = database.cursors, database.transactions
-    users = UserRepository(cursors)
-    conversations = ConversationRepository(cursors)
-    messages = MessageRepository(cursors)
+    turnstile = Turnstile(settings.max_scans, per_caller=settings.max_scans_per_user)
+    users = UserRepository(cursors, turnstile)
+    conversations = ConversationRepository(cursors, turnstile)
+    messages = MessageRepository(cursors, turnstile)
     transcripts = ConversationService(
         conversations,
         DeletedConversationRepository(cursors),

@@ -7,7 +7,7 @@ from bson import ObjectId
 
 from app.auth.model import Permission
 from app.kit.errors import Forbidden
-from app.kit.repository import EVERYTHING, Scope
+from app.kit.repository import Scope
 from app.kit.resource import Resource
 from app.users.model import Role
 
@@ -39,7 +39,7 @@ class Principal:
         sees_everything = self.is_admin or (
             self.role in ROLES_THAT_SEE_EVERYTHING and resource.name not in PRIVATE_RESOURCES
         )
-        return EVERYTHING if sees_everything else Scope({resource.owner_path: self.user_id})
+        return Scope({} if sees_everything else {resource.owner_path: self.user_id}, asker=self.user_id)
 
     def require(self, permission: Permission) -> None:
         """Raises Forbidden."""

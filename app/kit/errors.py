@@ -13,6 +13,7 @@ VerbatimError
 │   └── TurnInProgress          the conversation is being answered right now
 ├── PreconditionFailed 412      If-Match names another version; `current` holds the stored one
 ├── PayloadTooLarge 413         a body or document over its limit
+├── TooManySearches 429         searches that read rows take turns, and this one's did not come; says when to retry
 ├── Unavailable 503             cannot be served now; says when to retry
 │   └── OutcomeUnknown          a write that may or may not have happened: retry with the same key
 └── UpstreamFailed 502          the language model's server failed
@@ -133,6 +134,16 @@ class PayloadTooLarge(VerbatimError):
     status = 413
     code = "payload_too_large"
     title = "This is larger than the limit"
+
+
+class TooManySearches(VerbatimError):
+    status = 429
+    code = "too_many_searches"
+    title = "Too many searches that no index answers run at the same time; wait for yours to end, then ask again"
+
+    def __init__(self, detail: str = "", *, retry_after: int = 1, **members: Any) -> None:
+        """`retry_after`: whole seconds until a new attempt makes sense."""
+        super().__init__(detail, headers={"Retry-After": str(retry_after)}, **members)
 
 
 class UpstreamFailed(VerbatimError):

@@ -13,7 +13,7 @@ from app.kit.errors import FieldError, Invalid
 from app.kit.paging import Sort
 from app.kit.resource import Column, Kind, Operator, Resource
 from app.kit.schemas import parse_object_id
-from app.kit.search import MATCHES, Match, Search, contains
+from app.kit.search import MATCHES, Match, Search
 
 DEFAULT_LIMIT = 20
 MAX_LIMIT = 1000
@@ -29,32 +29,37 @@ COUNT_MODES: tuple[CountMode, ...] = ("exact", "estimate")
 class Listing:
     """What a client asked of a list, checked and translated.
 
-    `conditions` is the Mongo filter without the scope and without the search.
+    `conditions` is the Mongo filter without the scope and without what looks into texts.
     """
 
     resource: Resource
     conditions: tuple[dict[str, Any], ...]
     sort: Sort
     search: Search | None = None
+    holding: tuple[Search, ...] = ()
+    """The filters that look into texts."""
     limit: int = DEFAULT_LIMIT
     cursor: str | None = None
     is_backward: bool = False
     """Whether the page ends before the cursor instead of beginning behind it."""
     fields: tuple[str, ...] = ()
     count: CountMode | None = None
-    looks_into_texts: bool = False
-    """Whether a filter other than the search reads texts."""
     asked: Mapping[str, str] = field(default_factory=dict)
     """The filters and search as they were asked, for fingerprints and for the account an export gives of itself."""
 
     @property
+    def searches(self) -> tuple[Search, ...]:
+        """All that has to be found in the texts of a row."""
+        return self.holding if self.search is None else (self.search, *self.holding)
+
+    @property
     def is_search(self) -> bool:
-        return self.search is not None or self.looks_into_texts
+        return bool(self.searches)
 
     @property
     def all_conditions(self) -> tuple[Mapping[str, Any], ...]:
         """The Mongo filter without the scope."""
-        return self.conditions if self.search is None else (self.search.indexed_condition, *self.conditions)
+        return (*(search.indexed_condition for search in self.searches), *self.conditions)
 
     @property
     def fingerprint(self) -> bytes:
@@ -71,7 +76,7 @@ def parse_listing(resource: Resource, parameters: Iterable[tuple[str, str]], *, 
     values, errors = _unique(parameters)
     own = _own_parameters(resource, paged=paged)
     filters = {name: text for name, text in values.items() if name not in own}
-    conditions = [_read(errors, name, partial(_condition, resource, name, text)) for name, text in filters.items()]
+    read = [_read(errors, name, partial(_filter, resource, name, text)) for name, text in filters.items()]
     sort = _read(errors, "sort", partial(_sort, resource, values.get("sort", resource.usual_sort(paged=paged))))
     limit = _read(errors, "limit", partial(_limit, values))
     fields = _read(errors, "fields", partial(_fields, resource, values))
@@ -83,15 +88,15 @@ def parse_listing(resource: Resource, parameters: Iterable[tuple[str, str]], *, 
     filtered = [resource.filters[name] for name in filters]
     return Listing(
         resource=resource,
-        conditions=(*conditions, *_live(resource, filtered)),
+        conditions=(*(each for each in read if not isinstance(each, Search)), *_live(resource, filtered)),
         sort=sort,
         search=search,
+        holding=tuple(each for each in read if isinstance(each, Search)),
         limit=limit,
         cursor=cursor,
         is_backward="before" in values,
         fields=fields,
         count=count,
-        looks_into_texts=any(operator == "has" for _, operator in filtered),
         asked={name: text for name, text in values.items() if name not in {"sort", *_PAGE_ONLY}},
     )
 
@@ -203,14 +208,14 @@ def _live(resource: Resource, filtered: Iterable[tuple[Column, Operator]]) -> li
     return [{path: value} for path, value in resource.live_filter.items() if path not in paths]
 
 
-def _condition(resource: Resource, name: str, text: str) -> dict[str, Any]:
+def _filter(resource: Resource, name: str, text: str) -> dict[str, Any] | Search:
     if name not in resource.filters:
         raise ValueError("is not a parameter of this list")
     column, operator = resource.filters[name]
     if operator == "exists":
         return {column.path: {"$ne": None}} if _boolean(text) else {column.path: None}
     if operator == "has":
-        return contains(column.path, text, is_indexed=column.path in resource.windowed)
+        return Search((column.path,), text, has_windows=column.path in resource.windowed)
     if operator == "in":
         if not text:
             raise ValueError("is empty; name values separated by commas")

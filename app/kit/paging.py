@@ -8,7 +8,7 @@ import base64
 import binascii
 import hmac
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Any
 
@@ -50,6 +50,8 @@ class Position:
     value: Any
     id: ObjectId
     included: bool = False
+    passed: bool = field(default=False, compare=False)
+    """Whether a search gave up behind the row, which it had looked at, found or not."""
 
     @classmethod
     def of(cls, row: Mapping[str, Any], sort: Sort) -> "Position":
@@ -61,12 +63,16 @@ class Position:
 
 @dataclass(frozen=True)
 class Page:
-    """Stored rows in order, the cursors of its neighbours if there are any, and a total when it was asked for."""
+    """Stored rows in order, the cursors of its neighbours if there are any, and a total when it was asked for.
+
+    `partial`: it has fewer rows than were asked for because the search gave up for now; it goes on at the cursor.
+    """
 
     rows: Sequence[dict[str, Any]]
     next: str | None
     prev: str | None
     total: int | None = None
+    partial: bool = False
 
 
 def after(sort: Sort, position: Position) -> dict[str, Any]:
@@ -77,7 +83,7 @@ def after(sort: Sort, position: Position) -> dict[str, Any]:
     before it.
     """
     beyond = "$lt" if sort.descending else "$gt"
-    from_there = f"{beyond}e" if position.included else beyond
+    from_there = _from(sort, position)
     if sort.unique:
         return {sort.path: {from_there: position.value}}
     tie = {sort.path: position.value, "_id": {from_there: position.id}}
@@ -89,6 +95,21 @@ def after(sort: Sort, position: Position) -> dict[str, Any]:
     return {sort.path: {f"{beyond}e": position.value}, "$or": [tie, rest]}
 
 
+def _from(sort: Sort, position: Position) -> str:
+    """The operator of the rows from the position on."""
+    return ("$lt" if sort.descending else "$gt") + ("e" if position.included else "")
+
+
+def between(sort: Sort, start: Position | None, last: Position) -> dict[str, Any]:
+    """The condition of the rows behind `start`, or from the beginning, up to and with `last`."""
+    back, last = sort.reversed, replace(last, included=True)
+    if start is None:
+        return after(back, last)
+    if start.value == last.value and not sort.unique:  # ties alone, of which there may be very many
+        return {sort.path: last.value, "_id": {_from(sort, start): start.id, _from(back, last): last.id}}
+    return {"$and": [after(sort, start), after(back, last)]}
+
+
 class Cursors:
     """Writes and reads cursors under one secret, which all processes of a deployment share."""
 
@@ -96,7 +117,8 @@ class Cursors:
         self._secret = secret
 
     def encode(self, fingerprint: bytes, position: Position) -> str:
-        payload = BSON.encode({"v": position.value, "i": position.id, **({"w": True} if position.included else {})})
+        flags = {name: True for name, is_set in (("w", position.included), ("p", position.passed)) if is_set}
+        payload = BSON.encode({"v": position.value, "i": position.id, **flags})
         return base64.urlsafe_b64encode(self._sign(fingerprint, payload) + payload).decode().rstrip("=")
 
     def decode(self, fingerprint: bytes, text: str) -> Position:
@@ -107,7 +129,7 @@ class Cursors:
             if not hmac.compare_digest(signature, self._sign(fingerprint, payload)):
                 raise InvalidCursor("the cursor was edited or belongs to a list with another sort or filter")
             content = BSON(payload).decode(_OPTIONS)
-            return Position(content["v"], content["i"], content.get("w", False))
+            return Position(content["v"], content["i"], content.get("w", False), content.get("p", False))
         except (binascii.Error, BSONError, KeyError, ValueError) as error:
             raise InvalidCursor("this is not a cursor") from error
 

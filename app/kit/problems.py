@@ -86,6 +86,7 @@ _DESCRIPTIONS: Mapping[int, str] = {
     412: "If-Match names another version; `current` shows the stored one",
     413: "Over a size limit",
     422: "Cannot be understood; `fields` names the places at fault",
+    429: "Too many searches at the same time; see Retry-After",
     502: "The language model's server failed",
     503: "Cannot be served now; see Retry-After",
 }

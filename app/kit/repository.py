@@ -1,7 +1,7 @@
 """Repositories: the only place where queries are written. Every call takes the scope and puts it into the filter."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Hashable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, TypeVar, cast
@@ -12,17 +12,21 @@ from bson.codec_options import CodecOptions
 from pymongo import ReturnDocument
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.collection import AsyncCollection
+from pymongo.errors import OperationFailure
 
 from app.kit.clock import now
 from app.kit.deadlines import EXPORT_PAGE_SECONDS, LIST_SECONDS, READ_SECONDS, SEARCH_SECONDS, WRITE_SECONDS
 from app.kit.documents import StoredDocument
-from app.kit.errors import NotFound, PreconditionFailed, Unavailable
+from app.kit.effort import Effort
+from app.kit.errors import NotFound, PreconditionFailed, QueryTooExpensive, Unavailable
 from app.kit.etag import Versions, etag
 from app.kit.listing import COUNT_LIMIT, Listing
-from app.kit.pages import Run, open_leaf
+from app.kit.pages import Read, Run, open_leaf
 from app.kit.paging import Cursors, Page, Position, Sort, after
 from app.kit.resource import Resource
+from app.kit.scanning import GIVEN_UP, Pace, SearchReader
 from app.kit.transactions import current_session
+from app.kit.turnstile import Turnstile
 from app.kit.windows import with_windows
 
 Row = dict[str, Any]
@@ -32,9 +36,13 @@ D = TypeVar("D", bound=StoredDocument)
 
 @dataclass(frozen=True)
 class Scope:
-    """Which rows may be seen: a Mongo filter that is part of every query. Empty means all of them."""
+    """Which rows may be seen: a Mongo filter that is part of every query. Empty means all of them.
+
+    `asker`: who is looking, whose expensive searches take turns with those of others. None is the process itself.
+    """
 
     filter: Mapping[str, Any] = field(default_factory=dict)
+    asker: Hashable | None = field(default=None, compare=False)
 
     def where(self, *conditions: Mapping[str, Any]) -> dict[str, Any]:
         """The filter of the rows that may be seen and meet the conditions."""
@@ -50,8 +58,13 @@ class Repository(Generic[D]):
     document: ClassVar[type[StoredDocument]]
     resource: ClassVar[Resource]
 
-    def __init__(self, cursors: Cursors) -> None:
+    pace: ClassVar[Pace] = Pace()
+    """How searches read that no index answers."""
+
+    def __init__(self, cursors: Cursors, turnstile: Turnstile | None = None) -> None:
+        """`turnstile`: lets searches in that read rows; all repositories of a process share it."""
         self._cursors = cursors
+        self._turnstile = turnstile or Turnstile()
 
     @property
     def collection(self) -> AsyncCollection[Row]:
@@ -71,33 +84,55 @@ class Repository(Generic[D]):
             return await self.collection.find_one(scope.where(condition), projection, session=current_session())
 
     async def page(self, scope: Scope, listing: Listing, condition: Mapping[str, Any] | None = None) -> Page:
-        """One page of the listing, shorter than its limit where the texts are long; its cursors say what lies around.
+        """One page of the listing, shorter than its limit where the texts are long or a search ran out of time; its
+        cursors say what lies around.
 
-        `condition`: what the route itself adds to the filter. Raises InvalidCursor and QueryTooExpensive.
+        `condition`: what the route itself adds to the filter. Raises InvalidCursor, QueryTooExpensive, TooManySearches.
         """
         condition = condition or {}
         fingerprint = listing.fingerprint + repr(condition).encode()
-        filters: list[Mapping[str, Any]] = [condition, *listing.all_conditions]
         position = None if listing.cursor is None else self._cursors.decode(fingerprint, listing.cursor)
-
-        async def read(sort: Sort, start: Position | None, size: int) -> Run:
-            selected = filters if start is None else [*filters, after(sort, start)]
-            return await self._read(
-                scope.where(*selected),
-                self._projection(listing),
-                sort,
-                size,
-                session=current_session(),
-                max_time_ms=_working_time(listing),
-            )
-
-        async with _patience():
+        async with _patience(), self._effort(scope) as effort:
+            read = self._reader(scope, listing, [condition, *listing.conditions], effort)
             leaf = await open_leaf(read, listing.sort, listing.limit, position, is_backward=listing.is_backward)
-            total = await self._count(scope.where(*filters), listing)
+            total = await self._count(scope.where(condition, *listing.all_conditions), listing, effort)
         following, previous = (
             None if edge is None else self._cursors.encode(fingerprint, edge) for edge in (leaf.next, leaf.prev)
         )
-        return Page(leaf.rows, following, previous, total)
+        return Page(leaf.rows, following, previous, total, leaf.partial)
+
+    def _effort(self, scope: Scope) -> Effort:
+        """What a page may spend on a search."""
+        return Effort(self._turnstile, scope.asker, SEARCH_SECONDS)
+
+    def _reader(self, scope: Scope, listing: Listing, filters: Sequence[Mapping[str, Any]], effort: Effort) -> Read:
+        """How the list is read. `filters`: its conditions without the scope and without `listing.searches`."""
+        projection = self._projection(listing)
+
+        async def find(
+            conditions: Sequence[Mapping[str, Any]],
+            sort: Sort,
+            size: int,
+            *,
+            seconds: float,
+            skip: int = 0,
+            keys_only: bool = False,
+        ) -> Run:
+            return await self._read(
+                scope.where(*conditions),
+                {"_id": 1, sort.path: 1} if keys_only else projection,
+                sort,
+                size,
+                skip=skip,
+                session=current_session(),
+                max_time_ms=max(1, int(1000 * seconds)),  # 0 would be for ever
+            )
+
+        async def read(sort: Sort, start: Position | None, size: int) -> Run:
+            conditions = filters if start is None else [*filters, after(sort, start)]
+            return await find(conditions, sort, size, seconds=_working_seconds(listing))
+
+        return SearchReader(find, filters, listing.searches, effort, self.pace) if listing.is_search else read
 
     async def batches(
         self, scope: Scope, listing: Listing, condition: Mapping[str, Any] | None = None, *, size: int = 1000
@@ -190,9 +225,10 @@ class Repository(Generic[D]):
         size: int,
         *,
         session: AsyncClientSession | None,
+        skip: int = 0,
         max_time_ms: int | None = None,
     ) -> Run:
-        """Up to `size` rows, as many as one reply of the database holds (16 MiB).
+        """Up to `size` rows behind the skipped ones, as many as one reply of the database holds (16 MiB).
 
         One row more than wanted is asked for, which tells.
         """
@@ -200,6 +236,7 @@ class Repository(Generic[D]):
             condition,
             projection,
             sort=sort.keys,
+            skip=skip,
             limit=size + 1,
             batch_size=size + 2,  # one over the limit, or the server would leave the cursor open
             max_time_ms=max_time_ms,
@@ -208,19 +245,28 @@ class Repository(Generic[D]):
         try:
             reply = cast("bytes", await anext(cursor, b""))  # the driver's stub has the type of a decoded row
             rows = decode_all(reply, _CODEC_OPTIONS)
-            return Run(rows[:size], len(rows) <= size and not cursor.alive)
+            return Run(rows[:size], len(rows) <= size and not cursor.alive, bytes=len(reply))
         finally:
             await cursor.close()
 
-    async def _count(self, condition: Mapping[str, Any], listing: Listing) -> int | None:
+    async def _count(self, condition: Mapping[str, Any], listing: Listing, effort: Effort) -> int | None:
         if listing.count is None:
             return None
         if listing.count == "estimate" and not condition:
             return await self.collection.estimated_document_count()
+        if listing.is_search:
+            await effort.take_place()
         limit = {"limit": COUNT_LIMIT} if listing.count == "estimate" else {}
-        return await self.collection.count_documents(
-            condition, **limit, maxTimeMS=_working_time(listing), session=current_session()
-        )
+        try:
+            return await self.collection.count_documents(
+                condition, **limit, maxTimeMS=int(1000 * SEARCH_SECONDS), session=current_session()
+            )
+        except OperationFailure as error:
+            if error.code not in GIVEN_UP:
+                raise
+            raise QueryTooExpensive(
+                "To count what is found needs more time than it may take; leave `count` out, or narrow it with filters."
+            ) from error
 
 
 def _all_of(*conditions: Mapping[str, Any]) -> dict[str, Any]:
@@ -238,10 +284,9 @@ def _of_version(versions: Versions) -> dict[str, Any]:
     return {} if versions is None else {"version": {"$in": sorted(versions)}}
 
 
-def _working_time(listing: Listing) -> int:
-    """Milliseconds the database itself may work on the listing."""
-    is_expensive = listing.is_search or listing.count is not None
-    return int(1000 * (SEARCH_SECONDS if is_expensive else LIST_SECONDS))
+def _working_seconds(listing: Listing) -> float:
+    """How long the database itself may work on a page that is no search."""
+    return LIST_SECONDS if listing.count is None else SEARCH_SECONDS
 
 
 @asynccontextmanager

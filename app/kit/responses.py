@@ -54,11 +54,14 @@ def created(resource: Resource, row: Mapping[str, Any], location: str, **members
 
 
 def listed(resource: Resource, page: Page, url: URL, fields: tuple[str, ...] = ()) -> Response:
-    """200 with the page's items, the cursors of its neighbours, the total if it was counted, and `Link`s to them."""
+    """200 with the page's items, the cursors of its neighbours, the total if it was counted, and `Link`s to them; it
+    says when it is partial."""
     items = [resource.render(row, fields) for row in page.rows]
     body: dict[str, Any] = {"items": items, "next": page.next, "prev": page.prev}
     if page.total is not None:
         body["total"] = page.total
+    if page.partial:
+        body["partial"] = True
     neighbours = [("next", "after", page.next), ("prev", "before", page.prev)]
     links = [_link(url, relation, name, cursor) for relation, name, cursor in neighbours if cursor is not None]
     return JSON(body, headers={"Link": ", ".join(links)} if links else {})

@@ -114,3 +114,7 @@ class Page(Output, Generic[T]):
     next: str | None = Field(description="`after` of the next page; null at the end")
     prev: str | None = Field(description="`before` of the previous page; null at the beginning")
     total: int | None = Field(default=None, description="with count=exact or count=estimate")
+    partial: bool | None = Field(
+        default=None,
+        description="true when the search ran out of time before the page was full: go on with `next` (or `prev`)",
+    )

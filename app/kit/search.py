@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 
 from app.kit.errors import FieldError, InvalidPattern
 from app.kit.literals import Need, literals_of_pattern, literals_of_text
+from app.kit.patterns import matches
 from app.kit.windows import may_contain
 
 Match = Literal["literal", "prefix", "regex"]
@@ -60,6 +61,11 @@ class Search:
         return _LITERALS[self.match](self.query)
 
     @property
+    def is_narrowed(self) -> bool:
+        """Whether an index tells which rows cannot match."""
+        return self.has_windows and bool(self.needs)
+
+    @property
     def pattern(self) -> str:
         """The regular expression that the database compiles, with `options`."""
         return _PATTERNS[self.match](self.query)
@@ -67,12 +73,6 @@ class Search:
     @property
     def options(self) -> str:
         return "" if self.case_sensitive else "i"
-
-
-def contains(path: str, text: str, *, is_indexed: bool = False) -> Condition:
-    """The condition that the stored string (or one of a list) contains `text`, whatever its case."""
-    search = Search((path,), text, has_windows=is_indexed)
-    return search.indexed_condition
 
 
 def _within_reach(needs: Sequence[Need]) -> Condition:
@@ -94,15 +94,8 @@ def _found(path: str, pattern: str, options: str) -> Condition:
 
 
 def _found_or_fails(path: str, pattern: str, options: str) -> Condition:
-    return {
-        "$expr": {
-            "$regexMatch": {
-                "input": {"$ifNull": [f"${path}", ""]},
-                "regex": {"$literal": pattern},  # never a field path, even when it begins with '$'
-                "options": options,
-            }
-        }
-    }
+    text = {"$ifNull": [f"${path}", ""]}
+    return {"$expr": matches(text, {"$strLenBytes": text}, pattern, options)}
 
 
 _PATTERNS: Mapping[Match, Callable[[str], str]] = {

@@ -49,7 +49,7 @@ def faults(*parameters: tuple[str, str], paged: bool = True) -> list[str]:
     ],
 )
 def test_a_filter_becomes_a_condition_on_its_column(name: str, text: str, condition: dict[str, Any]) -> None:
-    assert parse_listing(SAMPLES, [(name, text)]).conditions[0] == condition
+    assert parse_listing(SAMPLES, [(name, text)]).all_conditions[0] == condition
 
 
 @pytest.mark.parametrize(
