@@ -137,6 +137,9 @@ class Settings(BaseSettings):
     max_scans: int = Field(
         2, ge=1, description="searches at the same time that read rows because no index answers them"
     )
+    search_builder: bool = Field(
+        True, description="take part in building the index of messages; one process at a time does it"
+    )
     max_scans_per_user: int = Field(1, ge=1, description="those of one user")
     drain_timeout: float = Field(20, ge=0, description="seconds that running requests and turns get at shutdown")
     helper_model: str | None = Field(

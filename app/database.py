@@ -30,6 +30,7 @@ from app.kit.paging import Cursors
 from app.kit.transactions import Transactions
 from app.mongod import EmbeddedMongod, find_mongod
 from app.rooms.model import Presence
+from app.search.model import SearchBlock, SearchIndex, SearchKeys, SearchRemoved, SearchSegment
 from app.turns.model import Turn, TurnEvents, Worker
 from app.users.model import User
 
@@ -43,6 +44,11 @@ DOCUMENTS: list[type[Document]] = [
     Worker,
     Presence,
     IdempotencyRecord,
+    SearchIndex,
+    SearchSegment,
+    SearchBlock,
+    SearchKeys,
+    SearchRemoved,
 ]
 
 CLIENT_OPTIONS: dict[str, Any] = {

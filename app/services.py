@@ -10,6 +10,7 @@ from bson import ObjectId
 from app.auth.repository import KeyRepository
 from app.auth.service import KeyService
 from app.config import Settings
+from app.conversations.content_index import content_index
 from app.conversations.repository import ConversationRepository, DeletedConversationRepository, MessageRepository
 from app.conversations.service import ConversationService
 from app.database import Database, open_database
@@ -23,6 +24,7 @@ from app.kit.turnstile import Turnstile
 from app.llm.service import LanguageModels
 from app.rooms.repository import PresenceRepository, TranscriptRepository
 from app.rooms.service import Rooms
+from app.search.index import TextIndex
 from app.turns.aftermath import Aftermath, AftermathOptions
 from app.turns.beginning import Beginnings
 from app.turns.events import EventRepository
@@ -57,17 +59,21 @@ class Services:
     changes: ChangeFeed
     housekeeping: Housekeeping
     rooms: Rooms
+    content_index: TextIndex
 
     def open(self) -> None:
         """Follow what other processes write, and see to the turns of all of them."""
         self.changes.open()
         self.housekeeping.open()
+        if self.settings.search_builder:
+            self.content_index.open()
 
     async def aclose(self) -> None:
         """Let running turns finish for a while, then close what is open."""
         await self.turns.runner.aclose(self.settings.drain_timeout)
         await self.rooms.aclose()
         await self.housekeeping.aclose()
+        await self.content_index.aclose()
         await self.changes.aclose()
         await self.keys.aclose()
         await self.models.aclose()
@@ -125,7 +131,8 @@ def build_services(settings: Settings, database: Database) -> Services:
     turnstile = Turnstile(settings.max_scans, per_caller=settings.max_scans_per_user)
     users = UserRepository(cursors, turnstile)
     conversations = ConversationRepository(cursors, turnstile)
-    messages = MessageRepository(cursors, turnstile)
+    index = content_index()
+    messages = MessageRepository(cursors, turnstile, index)
     transcripts = ConversationService(
         conversations,
         DeletedConversationRepository(cursors),
@@ -151,6 +158,7 @@ def build_services(settings: Settings, database: Database) -> Services:
         changes=changes,
         housekeeping=housekeeping,
         rooms=rooms,
+        content_index=index,
     )
 
 

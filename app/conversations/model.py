@@ -9,8 +9,12 @@ from pydantic import BaseModel, Field
 from pymongo import ASCENDING, IndexModel
 
 from app.kit.documents import StoredDocument
-from app.kit.indexes import PRESENT, found_by, found_unless, one_of, ordered_by
+from app.kit.indexes import PRESENT, found_by, found_unless, lacking, one_of, ordered_by
 from app.kit.windows import window_indexes
+from app.search.table import MARK
+
+UNMARKED = "unindexed_v1"
+"""The index of the messages that are not in the index of texts yet."""
 
 ConversationStatus = Literal["active", "archived", "deleted"]
 CONVERSATION_STATUSES: tuple[ConversationStatus, ...] = ("active", "archived", "deleted")
@@ -141,5 +145,6 @@ class Message(StoredDocument):
             *found_unless("complete", "status", owner="owner_id"),
             *found_by("role", owner="owner_id", only=one_of(("system", "tool"))),
             *found_by("conversation_id"),
+            lacking(MARK, name=UNMARKED),
             *found_by("turn_id", only={"$gte": ObjectId("0" * 24)}),
         ]

@@ -9,13 +9,23 @@ import pymongo
 from bson import ObjectId
 from pymongo import ReturnDocument
 
-from app.conversations.model import Conversation, Message, MessageRole
+from app.conversations.model import UNMARKED, Conversation, Message, MessageRole
 from app.conversations.resource import CONVERSATIONS, MESSAGES
 from app.kit.clock import now
 from app.kit.deadlines import READ_SECONDS, WRITE_SECONDS
+from app.kit.effort import Effort
+from app.kit.listing import Listing
+from app.kit.pages import Read, Run
+from app.kit.paging import Cursors, Position, Sort
 from app.kit.repository import Repository, Row, Scope
-from app.kit.transactions import current_session
+from app.kit.scanning import SearchReader
+from app.kit.transactions import current_session, in_order
+from app.kit.turnstile import Turnstile
 from app.kit.windows import FIELD, with_windows
+from app.search.index import TextIndex
+from app.search.lookup import Sought
+from app.search.reader import IndexedReader
+from app.search.table import MARK
 
 HISTORY_BATCH = 100
 
@@ -149,6 +159,45 @@ class MessageRepository(Repository[Message]):
     document = Message
     resource = MESSAGES
 
+    def __init__(self, cursors: Cursors, turnstile: Turnstile | None = None, index: TextIndex | None = None) -> None:
+        """`index`: of the messages' content; without it searches read the messages."""
+        super().__init__(cursors, turnstile)
+        self._index = index
+
+    def _reader(self, scope: Scope, listing: Listing, filters: Sequence[Mapping[str, Any]], effort: Effort) -> Read:
+        by_reading = super()._reader(scope, listing, filters, effort)
+        conditions = [*filters, *(search.condition for search in listing.searches)]
+        sought = self._sought(scope, listing, filters)
+        if self._index is None or sought is None:
+            return by_reading
+        unmarked = SearchReader(
+            self._finder(scope, listing, hint=UNMARKED),
+            [*filters, {MARK: None}],
+            listing.searches,
+            effort,
+            self.pace,
+            is_indexed=True,  # there are few
+        )
+        find = self._finder(scope, listing, hint="_id_")
+        indexed = IndexedReader(self._index.lookup, sought, find, unmarked, conditions, effort, self.pace)
+
+        async def read(sort: Sort, start: Position | None, size: int) -> Run:
+            async with in_order(self.collection.database.client):
+                return await indexed(sort, start, size)
+
+        return read
+
+    def _sought(self, scope: Scope, listing: Listing, filters: Sequence[Mapping[str, Any]]) -> Sought | None:
+        """What the index is asked; None when it cannot help."""
+        if listing.search is None or listing.sort.path != "created_at":
+            return None
+        conditions = [scope.filter, *filters]
+        return Sought.of(
+            listing.search.needs,
+            owner=_value_of("owner_id", conditions),
+            group=_value_of("conversation_id", conditions),
+        )
+
     async def insert_many(self, messages: Sequence[Message]) -> list[Row]:
         rows = [message.to_row() for message in messages]
         with pymongo.timeout(WRITE_SECONDS):
@@ -242,3 +291,15 @@ class MessageRepository(Repository[Message]):
         """Remove a conversation's messages for good."""
         with pymongo.timeout(WRITE_SECONDS):
             await self.collection.delete_many({"conversation_id": conversation_id}, session=current_session())
+        if self._index is not None:
+            await self._index.forget(conversation_id)
+
+
+def _value_of(path: str, conditions: Iterable[Mapping[str, Any]]) -> ObjectId | None:
+    """The id that a path has to be equal to, if one of the conditions says so."""
+    for condition in conditions:
+        value = condition.get(path)
+        value = value.get("$eq") if isinstance(value, Mapping) else value
+        if isinstance(value, ObjectId):
+            return value
+    return None

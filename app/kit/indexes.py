@@ -45,6 +45,12 @@ def found_unless(common: str, path: str, *, owner: str | None = None) -> list[In
     return _for_all(path, [(path, ASCENDING)], "created_at", owner, rare)
 
 
+def lacking(path: str, *, name: str) -> IndexModel:
+    """The rows that lack a value, in the usual order: those that something has still to be done with."""
+    keys = [("created_at", DESCENDING), ("_id", DESCENDING)]
+    return IndexModel(keys, name=name, partialFilterExpression={path: None})
+
+
 def _for_all(
     name: str, equal: list[tuple[str, int]], order: str, owner: str | None, partial: Mapping[str, Any]
 ) -> list[IndexModel]:

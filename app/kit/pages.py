@@ -29,6 +29,12 @@ class Run:
     stopped_at: Position | None = None
     bytes: int = 0
 
+    def end(self, sort: Sort) -> Position | None:
+        """Up to where everything is known; None at the end of the list."""
+        if self.is_last:
+            return None
+        return self.stopped_at or Position.of(self.rows[-1], sort)
+
 
 Read = Callable[[Sort, Position | None, int], Awaitable[Run]]
 """Reads up to so many rows from a place on (or from the beginning), fewer where they are very long."""

@@ -24,7 +24,7 @@ from app.kit.listing import COUNT_LIMIT, Listing
 from app.kit.pages import Read, Run, open_leaf
 from app.kit.paging import Cursors, Page, Position, Sort, after
 from app.kit.resource import Resource
-from app.kit.scanning import GIVEN_UP, Pace, SearchReader
+from app.kit.scanning import GIVEN_UP, Find, Pace, SearchReader
 from app.kit.transactions import current_session
 from app.kit.turnstile import Turnstile
 from app.kit.windows import with_windows
@@ -107,6 +107,19 @@ class Repository(Generic[D]):
 
     def _reader(self, scope: Scope, listing: Listing, filters: Sequence[Mapping[str, Any]], effort: Effort) -> Read:
         """How the list is read. `filters`: its conditions without the scope and without `listing.searches`."""
+        find = self._finder(scope, listing)
+
+        async def read(sort: Sort, start: Position | None, size: int) -> Run:
+            conditions = filters if start is None else [*filters, after(sort, start)]
+            return await find(conditions, sort, size, seconds=_working_seconds(listing))
+
+        if not listing.is_search:
+            return read
+        is_indexed = any(search.is_narrowed for search in listing.searches)
+        return SearchReader(find, filters, listing.searches, effort, self.pace, is_indexed=is_indexed)
+
+    def _finder(self, scope: Scope, listing: Listing, *, hint: str | None = None) -> Find:
+        """Reads rows of the list. `hint`: the name of the index that is used."""
         projection = self._projection(listing)
 
         async def find(
@@ -126,13 +139,10 @@ class Repository(Generic[D]):
                 skip=skip,
                 session=current_session(),
                 max_time_ms=max(1, int(1000 * seconds)),  # 0 would be for ever
+                hint=hint,
             )
 
-        async def read(sort: Sort, start: Position | None, size: int) -> Run:
-            conditions = filters if start is None else [*filters, after(sort, start)]
-            return await find(conditions, sort, size, seconds=_working_seconds(listing))
-
-        return SearchReader(find, filters, listing.searches, effort, self.pace) if listing.is_search else read
+        return find
 
     async def batches(
         self, scope: Scope, listing: Listing, condition: Mapping[str, Any] | None = None, *, size: int = 1000
@@ -227,6 +237,7 @@ class Repository(Generic[D]):
         session: AsyncClientSession | None,
         skip: int = 0,
         max_time_ms: int | None = None,
+        hint: str | None = None,
     ) -> Run:
         """Up to `size` rows behind the skipped ones, as many as one reply of the database holds (16 MiB).
 
@@ -240,6 +251,7 @@ class Repository(Generic[D]):
             limit=size + 1,
             batch_size=size + 2,  # one over the limit, or the server would leave the cursor open
             max_time_ms=max_time_ms,
+            hint=hint,
             session=session,
         )
         try:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from bson import ObjectId
 from pymongo.errors import OperationFailure
 
 from app.kit.effort import Effort
@@ -71,14 +72,17 @@ class SearchReader:
         searches: Sequence[Search],
         effort: Effort,
         pace: Pace,
+        *,
+        is_indexed: bool,
     ) -> None:
-        """`filters`: conditions of the list without the searches."""
+        """`filters`: conditions of the list without the searches. `is_indexed`: an index, or that there are few rows,
+        lets one expect the answer at once."""
         self._find = find
         self._filters = filters
         self._searches = searches
         self._effort = effort
         self._pace = pace
-        self._may_use_index = any(search.is_narrowed for search in searches)
+        self._may_use_index = is_indexed
         self._rows = pace.first_rows
 
     async def __call__(self, sort: Sort, start: Position | None, size: int) -> Run:
@@ -138,7 +142,7 @@ class SearchReader:
             if error.code not in GIVEN_UP:
                 raise
             if self._rows == 1:
-                raise _refusal(error, end) from error
+                raise refusal(error, None if end is None else end.id) from error
             self._rows = self._pace.fewer_rows(self._rows)
             return None
         self._rows = self._pace.next_rows(self._rows, self._effort.clock() - began)
@@ -168,10 +172,10 @@ def _behind(sort: Sort, start: Position | None) -> list[Mapping[str, Any]]:
     return [] if start is None else [after(sort, start)]
 
 
-def _refusal(error: OperationFailure, row: Position | None) -> QueryTooExpensive:
+def refusal(error: OperationFailure, id: ObjectId | None) -> QueryTooExpensive:
     """Why a single row could not be looked at."""
-    if error.code != _PATTERN_TOO_COMPLEX or row is None:
+    if error.code != _PATTERN_TOO_COMPLEX or id is None:
         return QueryTooExpensive()
     return QueryTooExpensive(
-        f"The pattern is too complex for the text of {row.id}; make it simpler, or leave this one out: id__ne={row.id}."
+        f"The pattern is too complex for the text of {id}; make it simpler, or leave this one out: id__ne={id}."
     )

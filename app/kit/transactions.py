@@ -3,7 +3,8 @@
 The session travels in a context variable, so that a repository's call cannot leave the transaction by forgetting it.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
@@ -23,6 +24,20 @@ _session: ContextVar[AsyncClientSession | None] = ContextVar("session", default=
 def current_session() -> AsyncClientSession | None:
     """The session of the transaction this task is in, for the driver's `session=`."""
     return _session.get()
+
+
+@asynccontextmanager
+async def in_order(client: AsyncMongoClient[dict[str, Any]]) -> AsyncIterator[None]:
+    """What is read in here is never older than what was read before it, whichever member answers."""
+    if _session.get() is not None:
+        yield
+        return
+    async with client.start_session(causal_consistency=True) as session:
+        token = _session.set(session)
+        try:
+            yield
+        finally:
+            _session.reset(token)
 
 
 class Transactions:

@@ -61,6 +61,7 @@ class IndexBuilder:
             self._is_holder = False
             return None
         if not self._is_holder:
+            await self._store.prepare()
             await self._drop_strays()
             self._is_holder = True
         index = await self._store.index()
@@ -77,15 +78,6 @@ class IndexBuilder:
         """Let another process build."""
         await self._store.release(self._name)
         self._is_holder = False
-
-    async def begin_rebuilding(self) -> bool:
-        """Have all segments made anew, by whoever builds, unless they are being already. False while another process
-        builds."""
-        if not await self._store.acquire(self._name):
-            return False
-        fresh = {"segments": [], "old": "$segments", "rows": 0, "last": None}
-        await self._store.change(self._name, [{"$set": {"rebuild": {"$ifNull": ["$rebuild", fresh]}}}])
-        return True
 
     async def _add(self, min_rows: int) -> int:
         """A segment of rows that are in none."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 CHUNK = 128
 """Keys that are stored together: few, because what is found is mostly far apart."""
 ID_BYTES = 12
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Key = tuple[int, bytes]
 """A time and an id, compared like the rows of the list."""
@@ -25,7 +25,7 @@ def key_of(instant: datetime, id: ObjectId) -> Key:
 
 def milliseconds(instant: datetime) -> int:
     """Since 1970, as the database keeps it."""
-    return (instant - _EPOCH) // timedelta(milliseconds=1)
+    return (instant - EPOCH) // timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ import pymongo
 from bson import ObjectId
 from pymongo import ReplaceOne, ReturnDocument
 from pymongo.asynchronous.collection import AsyncCollection
-from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import CollectionInvalid, DuplicateKeyError
 
 from app.kit.deadlines import EXPORT_PAGE_SECONDS, READ_SECONDS, WRITE_SECONDS
@@ -22,14 +21,9 @@ from app.kit.repository import Row
 from app.kit.transactions import current_session
 from app.search.blocks import Block, Terms
 from app.search.keys import Keys
+from app.search.model import SearchBlock, SearchIndex, SearchKeys, SearchRemoved, SearchSegment
 from app.search.postings import Bits
 from app.search.segments import Outline
-
-INDEXES = "search_indexes"
-SEGMENTS = "search_segments"
-BLOCKS = "search_blocks"
-KEYS = "search_keys"
-REMOVED = "search_removed"
 
 _BATCH_ROWS = 500
 _LAST = b"\xff" * 4
@@ -59,24 +53,23 @@ class Place:
 class IndexStore:
     """The stored parts of one index, `name`. `lease_seconds`: how long whoever builds may be silent."""
 
-    def __init__(self, database: AsyncDatabase[Row], name: str, *, lease_seconds: float) -> None:
-        self._database = database
+    def __init__(self, name: str, *, lease_seconds: float) -> None:
         self._name = name
         amount = int(lease_seconds * 1000)
         self._expiry = {"$dateAdd": {"startDate": "$$NOW", "unit": "millisecond", "amount": amount}}
 
     async def prepare(self) -> None:
         """Make the collections that hold much, compressed harder than usual (measured: a quarter smaller)."""
-        for name in (BLOCKS, KEYS):
+        for collection in (self._blocks, self._keys):
             with suppress(CollectionInvalid), pymongo.timeout(WRITE_SECONDS):
-                await self._database.create_collection(name, **_COMPRESSED)
+                await collection.database.create_collection(collection.name, **_COMPRESSED)
 
     # --- what searches read ---
 
     async def segment_ids(self) -> list[ObjectId]:
         """Of which segments the index is made now."""
         with pymongo.timeout(READ_SECONDS):
-            row = await self._indexes.find_one({"_id": self._name}, {"segments": 1})
+            row = await self._indexes.find_one({"_id": self._name}, {"segments": 1}, session=current_session())
         return [] if row is None else list(row.get("segments", []))
 
     async def outlines(self, ids: Sequence[ObjectId]) -> list[Outline]:
@@ -129,6 +122,18 @@ class IndexStore:
         with pymongo.timeout(READ_SECONDS):
             cursor = await self._indexes.aggregate([{"$match": {"_id": self._name}}, {"$set": {"now": "$$NOW"}}])
             return (await cursor.to_list())[0]
+
+    async def begin_rebuilding(self) -> None:
+        """Have whoever builds make all segments anew, unless they are being already."""
+        fresh = {"segments": [], "old": {"$ifNull": ["$segments", []]}, "rows": 0, "last": None}
+        change = {"segments": {"$ifNull": ["$segments", []]}, "rebuild": {"$ifNull": ["$rebuild", fresh]}}
+        with pymongo.timeout(WRITE_SECONDS):
+            await self._indexes.update_one({"_id": self._name}, [{"$set": change}], upsert=True)
+
+    async def rebuilt(self) -> int | None:
+        """How many rows a rebuilding has dealt with; None when there is none."""
+        rebuild = (await self.index()).get("rebuild")
+        return None if rebuild is None else int(rebuild["rows"])
 
     async def change(self, holder: str, change: Sequence[Mapping[str, Any]]) -> Row:
         """Change the row of the index, as the one that builds, which stays it; raises LeaseLost."""
@@ -257,23 +262,23 @@ class IndexStore:
 
     @property
     def _indexes(self) -> AsyncCollection[Row]:
-        return self._database[INDEXES]
+        return SearchIndex.get_pymongo_collection()
 
     @property
     def _segments(self) -> AsyncCollection[Row]:
-        return self._database[SEGMENTS]
+        return SearchSegment.get_pymongo_collection()
 
     @property
     def _blocks(self) -> AsyncCollection[Row]:
-        return self._database[BLOCKS]
+        return SearchBlock.get_pymongo_collection()
 
     @property
     def _keys(self) -> AsyncCollection[Row]:
-        return self._database[KEYS]
+        return SearchKeys.get_pymongo_collection()
 
     @property
     def _removed(self) -> AsyncCollection[Row]:
-        return self._database[REMOVED]
+        return SearchRemoved.get_pymongo_collection()
 
 
 def _block(row: Mapping[str, Any]) -> Block:

@@ -54,6 +54,11 @@ class Table:
                 {MARK: None, **self.ready}, hint=self.unmarked_index, **options
             )
 
+    async def count(self) -> int:
+        """About how many rows there are."""
+        with pymongo.timeout(EXPORT_PAGE_SECONDS):
+            return await self.collection.estimated_document_count()
+
     async def mark(self, rows: Sequence[Row]) -> None:
         """Note that a segment has these rows. Nobody else sees a difference: versions and times stay."""
         with pymongo.timeout(EXPORT_PAGE_SECONDS):

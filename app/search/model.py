@@ -1,0 +1,44 @@
+"""The collections of the index. Rows are written and read as they are; `store` says what is in them."""
+
+from beanie import Document
+
+
+class SearchIndex(Document):
+    """Which segments an index is made of, and who builds it."""
+
+    id: str  # type: ignore[assignment]
+
+    class Settings:
+        name = "search_indexes"
+
+
+class SearchSegment(Document):
+    """A segment's outline."""
+
+    class Settings:
+        name = "search_segments"
+
+
+class SearchBlock(Document):
+    """Terms and their lists; `_id`: the segment's and four bytes more, the block's number."""
+
+    id: bytes  # type: ignore[assignment]
+
+    class Settings:
+        name = "search_blocks"
+
+
+class SearchKeys(Document):
+    """Keys; `_id`: the segment's and four bytes more, the chunk's number."""
+
+    id: bytes  # type: ignore[assignment]
+
+    class Settings:
+        name = "search_keys"
+
+
+class SearchRemoved(Document):
+    """A group of rows that was removed from the table and not yet from the segments."""
+
+    class Settings:
+        name = "search_removed"

@@ -1,0 +1,196 @@
+"""A list of found rows: those that segments have, and those that are in none yet, in one order.
+
+The index only proposes: every row is asked for the real pattern by the database, with the scope and all filters, so a
+row is found here exactly when reading the whole table would find it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from bson import ObjectId
+from pymongo.errors import OperationFailure
+
+from app.kit.effort import Effort
+from app.kit.errors import QueryTooExpensive
+from app.kit.pages import MAX_PAGE_BYTES, Read, Row, Run
+from app.kit.paging import Position, Sort
+from app.kit.scanning import GIVEN_UP, Find, Pace, refusal
+from app.search.keys import EPOCH, ID_BYTES, Key, key_of, milliseconds
+from app.search.lookup import HIGHEST, LOWEST, Lookup, SegmentGone, Sought, Span
+
+_CHEAP = 2000
+"""So many candidates are looked at before a search has to take its turn with others that read much."""
+_ATTEMPTS = 5
+
+Conditions = Sequence[Mapping[str, Any]]
+
+
+class IndexedReader:
+    """Reads the rows of a list that are found, in the order of the index or its reverse; a `Read`.
+
+    `find` reads rows by their ids; `unmarked` those that no segment has. `conditions` are all of the list's, without
+    the scope.
+    """
+
+    def __init__(
+        self,
+        lookup: Lookup,
+        sought: Sought,
+        find: Find,
+        unmarked: Read,
+        conditions: Conditions,
+        effort: Effort,
+        pace: Pace,
+    ) -> None:
+        self._lookup = lookup
+        self._sought = sought
+        self._find = find
+        self._unmarked = unmarked
+        self._conditions = conditions
+        self._effort = effort
+        self._pace = pace
+
+    async def __call__(self, sort: Sort, start: Position | None, size: int) -> Run:
+        """Raises QueryTooExpensive when not even one row could be looked at, and TooManySearches."""
+        # In this order: what a segment takes over meanwhile is found there, perhaps twice, but never missed.
+        unmarked = await self._unmarked(sort, start, size)
+        indexed = await self._indexed(sort, start, size)
+        return _merged(sort, size, unmarked, indexed)
+
+    async def _indexed(self, sort: Sort, start: Position | None, size: int) -> Run:
+        found = _Found(sort, size)
+        for _ in range(_ATTEMPTS):
+            try:
+                return await self._read_on(found, self._span(sort, found.reached or start))
+            except SegmentGone:
+                continue  # its rows are in another segment now
+        return found.stopped()
+
+    async def _read_on(self, found: "_Found", span: Span) -> Run:
+        async for keys in self._lookup.keys(self._sought, span):
+            ids = [ObjectId(id) for _, id in keys]
+            positions = dict(zip(ids, keys, strict=True))
+            while ids:
+                if self._effort.left <= 0:
+                    return found.stopped()
+                if found.looked_at >= _CHEAP:
+                    await self._effort.take_place()
+                some, ids = ids[: found.at_once], ids[found.at_once :]
+                run = await self._look_at(found, some)
+                if run is None:
+                    ids = some + ids
+                    continue
+                found.add(run, len(some), _position(positions[some[-1]]))
+                if not run.is_last or found.is_full:
+                    return Run(found.rows[: found.size], is_last=False, bytes=found.bytes)
+        return Run(found.rows, is_last=True, bytes=found.bytes)
+
+    async def _look_at(self, found: "_Found", ids: Sequence[ObjectId]) -> Run | None:
+        """Those of the rows that are found; None when fewer have to be asked at once. Raises QueryTooExpensive."""
+        left = self._effort.left
+        seconds = left if len(ids) == 1 else min(left, self._pace.longest_slice_seconds)
+        conditions = [{"_id": {"$in": list(ids)}}, *self._conditions]
+        try:
+            return await self._find(conditions, found.sort, len(ids), seconds=seconds)
+        except OperationFailure as error:
+            if error.code not in GIVEN_UP:
+                raise
+            if len(ids) == 1:
+                raise refusal(error, ids[0]) from error
+            found.at_once = self._pace.fewer_rows(len(ids))
+            return None
+
+    def _span(self, sort: Sort, start: Position | None) -> Span:
+        low, high = _bounds(self._conditions, sort.path)
+        if start is not None:
+            key = key_of(start.value, start.id)
+            if sort.descending:
+                high = min(high, key if start.included else _neighbour(key, -1))
+            else:
+                low = max(low, key if start.included else _neighbour(key, 1))
+        return Span(low, high, sort.descending)
+
+
+@dataclass
+class _Found:
+    """What was found so far, and how far that is."""
+
+    sort: Sort
+    size: int
+    rows: list[Row] = field(default_factory=list)
+    bytes: int = 0
+    looked_at: int = 0
+    reached: Position | None = None
+    at_once: int = 1000
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.rows) > self.size or self.bytes >= MAX_PAGE_BYTES
+
+    def add(self, run: Run, looked_at: int, reached: Position) -> None:
+        self.rows += run.rows
+        self.bytes += run.bytes
+        self.looked_at += looked_at
+        self.reached = reached
+
+    def stopped(self) -> Run:
+        """Raises QueryTooExpensive when nothing was looked at."""
+        if self.reached is None:
+            raise QueryTooExpensive
+        return Run(self.rows, False, replace(self.reached, passed=True), self.bytes)
+
+
+def _merged(sort: Sort, size: int, *runs: Run) -> Run:
+    """The rows of all runs in one order, up to where the first of them ends, none twice."""
+    ends = [(_place(sort, end), run) for run in runs if (end := run.end(sort)) is not None]
+    rows = {row["_id"]: row for run in runs for row in run.rows}
+    ordered = sorted(rows.values(), key=lambda row: _place(sort, Position.of(row, sort)))
+    bytes_read = sum(run.bytes for run in runs)
+    if not ends:
+        return Run(ordered[:size], is_last=len(ordered) <= size, bytes=bytes_read)
+    edge, first = min(ends, key=lambda end: end[0])
+    ordered = [row for row in ordered if _place(sort, Position.of(row, sort)) <= edge]
+    stopped_at = None if len(ordered) >= size else first.stopped_at
+    return Run(ordered[:size], False, stopped_at, bytes_read)
+
+
+def _place(sort: Sort, position: Position) -> tuple[int, int]:
+    """Numbers that are ordered as the list is."""
+    time, id = key_of(position.value, position.id)
+    sign = -1 if sort.descending else 1
+    return sign * time, sign * int.from_bytes(id)
+
+
+def _position(key: Key) -> Position:
+    return Position(EPOCH + timedelta(milliseconds=key[0]), ObjectId(key[1]))
+
+
+def _neighbour(key: Key, step: int) -> Key:
+    """The key before (-1) or behind (1)."""
+    number = int.from_bytes(key[1]) + step
+    if number < 0:
+        return key[0] - 1, HIGHEST[1]
+    if number >= 256**ID_BYTES:
+        return key[0] + 1, LOWEST[1]
+    return key[0], number.to_bytes(ID_BYTES)
+
+
+_NARROWS: Mapping[str, Callable[[Key, Key, int], tuple[Key, Key]]] = {
+    "$gt": lambda low, high, time: (max(low, (time, LOWEST[1])), high),
+    "$gte": lambda low, high, time: (max(low, (time, LOWEST[1])), high),
+    "$lt": lambda low, high, time: (low, min(high, (time, HIGHEST[1]))),
+    "$lte": lambda low, high, time: (low, min(high, (time, HIGHEST[1]))),
+}
+
+
+def _bounds(conditions: Conditions, path: str) -> tuple[Key, Key]:
+    """Keys beyond which no row meets the conditions: those that say so plainly."""
+    low, high = LOWEST, HIGHEST
+    for condition in conditions:
+        compared = condition.get(path)
+        for operator, value in compared.items() if isinstance(compared, Mapping) else ():
+            if operator in _NARROWS and isinstance(value, datetime):
+                low, high = _NARROWS[operator](low, high, milliseconds(value))
+    return low, high
