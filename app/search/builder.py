@@ -8,7 +8,8 @@ the rows themselves.
 import math
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 
@@ -28,32 +29,49 @@ from app.search.store import IndexStore, LeaseLost, Place
 from app.search.table import Table
 from app.search.terms import group_term
 
-MIN_ROWS = 1000
-"""So many rows without a mark are worth a segment; fewer are read soon enough."""
-MAX_ROWS = 16_000
-"""At most so many become one."""
-FANOUT = 8
-"""So many segments of about the same size are merged into one."""
-MAX_SEGMENT_ROWS = 2_000_000
-"""Into larger ones none are merged."""
 GRACE = timedelta(seconds=60)
 """So long a segment that was replaced can still be read, by searches that began before."""
 _BLOCKS_AT_ONCE = 64
 
 
+@dataclass(frozen=True)
+class Sizes:
+    """How large segments are, in rows.
+
+    `least`: so many rows without a mark are worth a segment; fewer are read soon enough. `most`: so many at most become
+    one. `fanout`: so many segments of about the same size are merged into one, of up to `largest` rows.
+    """
+
+    least: int = 1000
+    most: int = 16_000
+    fanout: int = 8
+    largest: int = 2_000_000
+
+    def to_be_merged(self, rows: Mapping[ObjectId, int]) -> list[ObjectId]:
+        """Which segments to merge, of those that have so many rows each; the smallest ones first."""
+        tiers: dict[int, list[ObjectId]] = {}
+        for id in sorted(rows, key=lambda id: rows[id]):
+            if rows[id] * self.fanout <= self.largest:
+                tiers.setdefault(int(math.log(max(1, rows[id] / self.least), self.fanout)), []).append(id)
+        return next((ids[: self.fanout] for _, ids in sorted(tiers.items()) if len(ids) >= self.fanout), [])
+
+
 class IndexBuilder:
     """Builds one index. `scrub_seconds`: how long removed rows are gathered before they are taken out together."""
 
-    def __init__(self, store: IndexStore, table: Table, *, scrub_seconds: float = 0) -> None:
+    def __init__(self, store: IndexStore, table: Table, sizes: Sizes, *, scrub_seconds: float) -> None:
         self._store = store
         self._table = table
+        self._sizes = sizes
         self._scrub_seconds = scrub_seconds
         self._scrub_at = 0.0
         self._name = secrets.token_hex(8)
         self._is_holder = False
 
-    async def round(self, *, min_rows: int = MIN_ROWS) -> int | None:
+    async def round(self, *, least: int | None = None) -> int | None:
         """One step of whatever there is to do; answers how many rows it dealt with, 0 when there is nothing.
+
+        `least`: so many rows are worth a segment this time.
 
         None while another process builds. Raises LeaseLost when one has taken over meanwhile.
         """
@@ -66,7 +84,7 @@ class IndexBuilder:
             self._is_holder = True
         index = await self._store.index()
         await self._drop_retired(index)
-        if rows := await self._add(min_rows):
+        if rows := await self._add(least or self._sizes.least):
             return rows
         if time.monotonic() >= self._scrub_at:
             self._scrub_at = time.monotonic() + self._scrub_seconds
@@ -79,11 +97,11 @@ class IndexBuilder:
         await self._store.release(self._name)
         self._is_holder = False
 
-    async def _add(self, min_rows: int) -> int:
+    async def _add(self, least: int) -> int:
         """A segment of rows that are in none."""
-        if await self._table.count_unmarked(min_rows) < min_rows:
+        if await self._table.count_unmarked(least) < least:
             return 0
-        rows = await self._table.unmarked(MAX_ROWS)
+        rows = await self._table.unmarked(self._sizes.most)
         if not rows:
             return 0
         id = await self._write(rows)
@@ -94,7 +112,7 @@ class IndexBuilder:
     async def _rebuild(self, index: Row) -> int:
         """A segment of rows that old ones have; behind the last one, the new ones take the place of the old."""
         rebuild = index["rebuild"]
-        rows = await self._table.marked_after(rebuild["last"], MAX_ROWS)
+        rows = await self._table.marked_after(rebuild["last"], self._sizes.most)
         if not rows:
             await self._store.finish_rebuilding(self._name)
             return 1
@@ -114,7 +132,7 @@ class IndexBuilder:
         return id
 
     async def _merge(self, ids: Sequence[ObjectId]) -> int:
-        chosen = to_be_merged(await self._store.sizes(ids))
+        chosen = self._sizes.to_be_merged(await self._store.sizes(ids))
         if not chosen:
             return 0
         outlines = await self._store.outlines(chosen)
@@ -194,15 +212,6 @@ class IndexBuilder:
     async def _assure(self) -> None:
         if not await self._store.acquire(self._name):
             raise LeaseLost
-
-
-def to_be_merged(sizes: dict[ObjectId, int]) -> list[ObjectId]:
-    """Which segments to merge, the smallest first: as many as FANOUT of about the same size."""
-    tiers: dict[int, list[ObjectId]] = {}
-    for id, rows in sorted(sizes.items(), key=lambda item: item[1]):
-        if rows * FANOUT <= MAX_SEGMENT_ROWS or rows <= MAX_SEGMENT_ROWS // 2:
-            tiers.setdefault(int(math.log(max(rows, MIN_ROWS) / MIN_ROWS, FANOUT)), []).append(id)
-    return next((ids[:FANOUT] for _, ids in sorted(tiers.items()) if len(ids) >= FANOUT), [])
 
 
 def _scrubbed(id: ObjectId, first: int, blocks: Sequence[Block], is_removed: NDArray[np.bool_]) -> dict[Place, Block]:

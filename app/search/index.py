@@ -11,7 +11,7 @@ from pymongo.errors import PyMongoError
 
 from app.kit.cancellation import raise_if_cancelled
 from app.kit.logs import logger
-from app.search.builder import MIN_ROWS, IndexBuilder
+from app.search.builder import IndexBuilder, Sizes
 from app.search.lookup import Lookup
 from app.search.store import IndexStore, LeaseLost
 from app.search.table import Table
@@ -34,11 +34,14 @@ class Progress:
 class TextIndex:
     """The index `name` of a table's texts."""
 
-    def __init__(self, name: str, table: Table) -> None:
+    def __init__(
+        self, name: str, table: Table, *, sizes: Sizes | None = None, scrub_seconds: float = _SCRUB_SECONDS
+    ) -> None:
+        """`scrub_seconds`: how long removed rows are gathered before they are taken out together."""
         self.store = IndexStore(name, lease_seconds=_LEASE_SECONDS)
         self.lookup = Lookup(self.store)
         self._table = table
-        self._builder = IndexBuilder(self.store, table, scrub_seconds=_SCRUB_SECONDS)
+        self.builder = IndexBuilder(self.store, table, sizes or Sizes(), scrub_seconds=scrub_seconds)
         self._task: asyncio.Task[None] | None = None
 
     def open(self) -> None:
@@ -53,7 +56,7 @@ class TextIndex:
         self._task = None
         try:
             with pymongo.timeout(_GOODBYE_SECONDS):
-                await self._builder.release()
+                await self.builder.release()
         except PyMongoError as error:
             logger.warning("search_index_not_released", error=type(error).__name__)  # its lease ends by itself
 
@@ -89,7 +92,7 @@ class TextIndex:
 
     async def _round(self) -> int:
         """One round of ours, or a moment for whoever builds; answers how many rows it dealt with."""
-        rows = await self._builder.round(min_rows=1)
+        rows = await self.builder.round(least=1)
         if rows is None:
             await asyncio.sleep(_TURN_SECONDS)
         return 0 if rows is None else rows
@@ -99,7 +102,7 @@ class TextIndex:
             raise_if_cancelled()
             await asyncio.sleep(_PAUSE_SECONDS * random.uniform(0.8, 1.2))  # noqa: S311 spreads the processes
             try:
-                while await self._builder.round(min_rows=MIN_ROWS):
+                while await self.builder.round():
                     raise_if_cancelled()
             except LeaseLost:
                 logger.warning("search_index_lease_lost")

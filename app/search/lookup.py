@@ -94,7 +94,7 @@ class Span:
 
     def in_order(self, streams: Iterable["_Stream"]) -> list["_Stream"]:
         """Those first that may have what comes first."""
-        return sorted(streams, key=lambda stream: stream.bound, reverse=self.is_descending)
+        return sorted(streams, key=lambda stream: stream.edge, reverse=self.is_descending)
 
 
 LOWEST: Key = (-(2**63), bytes(ID_BYTES))
@@ -115,8 +115,8 @@ class Lookup:
         wanted, is_first = _FIRST_KEYS, True
         while streams:
             ready = _ready(streams, span)
-            if len(ready) < wanted and (waiting := [stream for stream in streams if stream.is_waiting]):
-                await self._read_on(sought, span.in_order(waiting), is_first=is_first)
+            if len(ready) < wanted and (unread := [stream for stream in streams if stream.has_more]):
+                await self._read_on(sought, span.in_order(unread), is_first=is_first)
                 is_first = False
                 streams = [stream for stream in streams if not stream.is_done]
                 continue
@@ -141,14 +141,14 @@ class Lookup:
             del self._outlines[id]
         return [self._outlines[id] for id in ids]
 
-    async def _read_on(self, sought: Sought, waiting: Sequence["_Stream"], *, is_first: bool) -> None:
-        """Read more of those that wait; the first one is next in the order."""
-        unknown = [stream for stream in waiting if not stream.is_searched]
-        if unknown[:1] == waiting[:1]:
+    async def _read_on(self, sought: Sought, streams: Sequence["_Stream"], *, is_first: bool) -> None:
+        """Read more of these; the first one holds up the others."""
+        unknown = [stream for stream in streams if not stream.is_searched]
+        if unknown[:1] == streams[:1]:
             await self._find_rows(sought, unknown[:_FIRST_SEGMENTS] if is_first else unknown)
             return
-        is_little_left = not unknown and sum(len(stream.rows) for stream in waiting) <= _FEW_ROWS
-        await self._read_keys(waiting if is_little_left else waiting[:1])
+        is_little_left = not unknown and sum(len(stream.rows) for stream in streams) <= _FEW_ROWS
+        await self._read_keys(streams if is_little_left else streams[:1])
 
     async def _find_rows(self, sought: Sought, streams: Sequence["_Stream"]) -> None:
         """Find the rows of segments that may be found."""
@@ -180,9 +180,9 @@ class Lookup:
 def _ready(streams: Sequence["_Stream"], span: Span) -> list[Key]:
     """The keys at hand, in order, before which no other one can come."""
     keys = [key for stream in streams for key in stream.keys]
-    if bounds := [stream.bound for stream in streams if stream.is_waiting]:
-        bound = max(bounds) if span.is_descending else min(bounds)
-        keys = [key for key in keys if span.comes_before(key, bound)]
+    if edges := [stream.edge for stream in streams if stream.has_more]:
+        edge = max(edges) if span.is_descending else min(edges)
+        keys = [key for key in keys if not span.comes_before(edge, key)]
     return sorted(keys, reverse=span.is_descending)
 
 
@@ -201,18 +201,20 @@ class _Stream:
         self._size = _FIRST_KEYS // 2
 
     @property
-    def is_waiting(self) -> bool:
-        """Whether it has to be read to know its next key."""
-        return not self.keys and not self.is_done
+    def has_more(self) -> bool:
+        """Whether there may be keys that are not at hand."""
+        return not self.is_searched or len(self.rows) > 0
 
     @property
     def is_done(self) -> bool:
-        return self.is_searched and not self.keys and not len(self.rows)
+        return not self.has_more and not self.keys
 
     @property
-    def bound(self) -> Key:
-        """Before it comes none of the keys that are to be read, unless it is the first itself."""
+    def edge(self) -> Key:
+        """No key that is not at hand comes before this one."""
         descending = self._span.is_descending
+        if self.keys:
+            return self.keys[-1]
         if not self.is_searched:
             edge = self.outline.last_key if descending else self.outline.first_key
         else:

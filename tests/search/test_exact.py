@@ -1,0 +1,152 @@
+"""Searches through the index find what reading every message finds: any texts, any patterns, whatever is indexed yet."""
+
+import random
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from bson import ObjectId
+from pymongo.errors import OperationFailure
+
+from app.conversations.content_index import content_index
+from app.conversations.model import Message
+from app.conversations.repository import MessageRepository
+from app.conversations.resource import MESSAGES
+from app.database import Database
+from app.kit.listing import parse_listing
+from app.kit.repository import EVERYTHING, Scope
+from app.search.builder import Sizes
+from app.search.index import TextIndex
+
+pytestmark = pytest.mark.mongod
+
+WORDS = (
+    *("the", "coffee", "Latte", "iced", "oat milk", "ÉCLAIR", "naïve", "straße", "ſ", "K", "İstanbul", "ﬁne", "e\u0301te"),
+    *("咖啡", "今天天气", "很好", "天", "公园", "ＡＢＣ", "カフェ", "ｶﾌｪ", "커피", "한국어", "😀", "👩\u200d👩\u200d👧", "🇩🇪", "𠮷野家"),
+    *(" ", "  ", "\n", "\t", ", ", "。", "？", "12", "2026", "a", "ab", "x.y", "(z)", "\\d", "$5", "", "кофе", "КОФЕ", "กาแฟ", "قهوة"),
+)
+PATTERNS = (
+    "coffee", "c.ffee", "(?i)LATTE", "lat+e", "coff|latt", "(咖啡|coffee)", "[0-9]{2}", "天.?好", "^the", "milk$", "oat\\s+milk",
+    "(?=.*coffee)(?=.*latte)", "\\bab\\b", "x\\.y", ".*", "天", "[天气]+", "no such thing", "e", "^$", "(?:iced ){2}", "😀+", "k", "s",
+)
+
+
+@pytest.fixture
+async def index(empty_database: Database) -> AsyncIterator[TextIndex]:
+    """An index of small segments, so that few messages make many of them and merges."""
+    index = content_index(sizes=Sizes(least=10, most=60, fanout=3, largest=100_000), scrub_seconds=0)
+    yield index
+    await index.aclose()
+
+
+@pytest.fixture
+def messages(empty_database: Database, index: TextIndex) -> MessageRepository:
+    return MessageRepository(empty_database.cursors, index=index)
+
+
+class World:
+    """Random messages of a few people."""
+
+    def __init__(self, messages: MessageRepository, dice: random.Random) -> None:
+        self.messages = messages
+        self.dice = dice
+        self.owners = [ObjectId() for _ in range(3)]
+        self.conversations = [(ObjectId(), self.dice.choice(self.owners)) for _ in range(12)]
+        self.seq = 0
+
+    def text(self, most: int = 12) -> str:
+        return "".join(self.dice.choice(WORDS) for _ in range(self.dice.randint(0, most)))
+
+    async def grow(self, count: int) -> None:
+        rows = []
+        for _ in range(count):
+            self.seq += 1
+            conversation, owner = self.dice.choice(self.conversations)
+            instant = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(milliseconds=self.dice.randint(0, 400))
+            text = self.text() if self.dice.random() < 0.98 else self.text(40) * 600
+            rows.append(
+                Message(
+                    conversation_id=conversation,
+                    owner_id=owner,
+                    seq=self.seq,
+                    role=self.dice.choice(["user", "assistant"]),
+                    content=text,
+                    created_at=instant,
+                    deleted_at=instant if self.dice.random() < 0.1 else None,
+                )
+            )
+        await self.messages.insert_many(rows)
+
+    def query(self, stored: Sequence[str]) -> tuple[str, str]:
+        kind = self.dice.choice(["literal", "literal", "literal", "regex", "prefix"])
+        if kind == "regex":
+            return kind, self.dice.choice(PATTERNS)
+        source = self.dice.choice(stored) or "coffee"
+        start = self.dice.randrange(len(source))
+        part = source[start : start + self.dice.choice([1, 2, 3, 4, 8, 20])].replace("\0", "")
+        return kind, self.dice.choice([part, part, part.upper(), part.lower(), f"{part}zzz", self.text(2)])[:200] or "天"
+
+
+async def expected(messages: MessageRepository, scope: Scope, parameters: Mapping[str, str]) -> list[ObjectId]:
+    listing = parse_listing(MESSAGES, parameters.items())
+    searched = [search.condition for search in listing.searches]
+    rows = await messages.collection.find(scope.where(*searched, *listing.conditions), {"created_at": 1}).to_list()
+    descending = listing.sort.descending
+    return [row["_id"] for row in sorted(rows, key=lambda row: (row["created_at"], row["_id"]), reverse=descending)]
+
+
+async def walked(
+    messages: MessageRepository, scope: Scope, parameters: Mapping[str, str], dice: random.Random
+) -> list[ObjectId]:
+    """The ids of all pages, some of which are left backwards and entered again."""
+    found: list[ObjectId] = []
+    cursor: dict[str, str] = {}
+    while True:
+        page = await messages.page(scope, parse_listing(MESSAGES, {**parameters, **cursor}.items()))
+        assert not page.partial
+        found += [row["_id"] for row in page.rows]
+        if page.prev and page.rows and dice.random() < 0.3:
+            before = await messages.page(scope, parse_listing(MESSAGES, {**parameters, "before": page.prev}.items()))
+            edge = len(found) - len(page.rows)
+            assert [row["_id"] for row in before.rows] == found[max(0, edge - int(parameters["limit"])) : edge]
+        if page.next is None:
+            return found
+        cursor = {"after": page.next}
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_the_index_finds_what_reading_finds(
+    messages: MessageRepository, index: TextIndex, seed: int
+) -> None:
+    dice = random.Random(seed)
+    world = World(messages, dice)
+    for _ in range(6):
+        await world.grow(dice.choice([5, 40, 150, 400]))
+        for _ in range(dice.choice([0, 1, 3, 30])):
+            await index.builder.round(least=dice.choice([None, 1]))
+        stored = [row["content"] for row in await messages.collection.aggregate([{"$sample": {"size": 60}}]).to_list()] if False else [
+            row["content"] for row in await messages.collection.find({}, {"content": 1}, limit=500).to_list()
+        ]
+        for _ in range(12):
+            match, query = world.query(stored)
+            parameters = {"q": query, "match": match, "limit": dice.choice(["1", "7", "50"])}
+            parameters["sort"] = dice.choice(["-created_at", "created_at"])
+            if dice.random() < 0.3:
+                parameters["case_sensitive"] = "true"
+            if dice.random() < 0.2:
+                parameters["role"] = "user"
+            if dice.random() < 0.2:
+                parameters["created_at__gte"] = "2026-01-01T00:00:00.100Z"
+            if dice.random() < 0.2:
+                parameters["created_at__lt"] = "2026-01-01T00:00:00.300Z"
+            if dice.random() < 0.2:
+                parameters["conversation_id"] = str(dice.choice(world.conversations)[0])
+            scope = Scope({"owner_id": dice.choice(world.owners)}) if dice.random() < 0.3 else EVERYTHING
+            try:
+                right = await expected(messages, scope, parameters)
+            except OperationFailure:
+                continue
+            if len(right) > 200:
+                parameters["limit"] = "50"
+            assert await walked(messages, scope, parameters, dice) == right, parameters
