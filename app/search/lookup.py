@@ -24,9 +24,10 @@ from app.search.terms import LONG, group_term, owner_term, terms_of_literal
 
 _NEEDS = 3
 """At most so many needs are looked up; what else is needed is seen in the rows."""
-_TERMS = 3
-"""Of each literal at most so many terms."""
-_FIRST_SEGMENTS = 2
+_TERMS = 6
+"""Of each literal at most so many terms, so many places apart."""
+_APART = 3
+_FIRST_SEGMENTS = 4
 """So many are asked first: the newest rows are in small segments, and often enough."""
 _FIRST_KEYS = 64
 _MOST_KEYS = 1024
@@ -63,15 +64,25 @@ class Sought:
         return cls(tuple(usable[:_NEEDS]), tuple(always)) if usable else None
 
     def plan(self, outline: Outline) -> "Plan":
-        """What to read of a segment: of each literal the terms that fewest rows have, as far as the outline tells."""
-
-        def bits(term: bytes) -> tuple[int, int]:
-            number = outline.directory.block_of(term)
-            size = 0 if number is None else outline.directory.sizes[number]
-            return max(size, BLOCK_BITS), -len(term)  # of those that share a block the longer ones are rarer
-
-        needs = [[sorted(terms, key=bits)[:_TERMS] for terms in literals] for literals in self.needs]
+        """What to read of a segment."""
+        needs = [[_chosen(outline, terms) for terms in literals] for literals in self.needs]
         return Plan(outline, needs, self.always)
+
+
+def _chosen(outline: Outline, terms: Sequence[bytes]) -> list[bytes]:
+    """Of a literal's terms those to look up: the ones that fewest rows have, as far as the outline tells, and apart,
+    because what overlaps comes together."""
+
+    def bits(place: int) -> tuple[int, int]:
+        number = outline.directory.block_of(terms[place])
+        size = 0 if number is None else outline.directory.sizes[number]
+        return max(size, BLOCK_BITS), -len(terms[place])  # of those that share a block the longer ones are rarer
+
+    chosen: list[int] = []
+    for place in sorted(range(len(terms)), key=bits):
+        if len(chosen) < _TERMS and all(abs(place - other) >= _APART for other in chosen):
+            chosen.append(place)
+    return [terms[place] for place in chosen]
 
 
 @dataclass(frozen=True)
@@ -198,7 +209,7 @@ class _Stream:
         self.is_searched = False
         """Whether it is known which rows these are."""
         self._span = span
-        self._size = _FIRST_KEYS // 2
+        self._size = _FIRST_KEYS
 
     @property
     def has_more(self) -> bool:
@@ -232,7 +243,7 @@ class _Stream:
     def next_rows(self) -> Ordinals:
         """Take the rows whose keys are to be read now."""
         some, self.rows = self.rows[: self._size], self.rows[self._size :]
-        self._size = min(2 * self._size, _MOST_KEYS // 2)
+        self._size = min(4 * self._size, _MOST_KEYS)
         return some
 
     def add(self, keys: Sequence[Key]) -> None:
