@@ -13,6 +13,8 @@ from app.conversations.model import Conversation, Message, MessageRole
 from app.conversations.resource import CONVERSATIONS, MESSAGES
 from app.kit.clock import now
 from app.kit.deadlines import READ_SECONDS, WRITE_SECONDS
+from app.kit.listing import Listing
+from app.kit.pages import Read
 from app.kit.repository import Repository, Row, Scope
 from app.kit.transactions import current_session
 from app.kit.windows import FIELD, with_windows
@@ -118,6 +120,12 @@ class ConversationRepository(Repository[Conversation]):
             return None
         return row["active_turn_id"], len(row["waiting_turn_ids"])
 
+    async def briefs(self, scope: Scope, ids: Sequence[ObjectId], condition: Mapping[str, Any]) -> list[Row]:
+        """Title and tags of those of the conversations that are there and meet the condition."""
+        selected = scope.where({"_id": {"$in": list(ids)}}, CONVERSATIONS.live_filter, condition)
+        with pymongo.timeout(READ_SECONDS):
+            return await self.collection.find(selected, {"title": 1, "tags": 1}).to_list()
+
     async def ids_of_owner(self, owner_id: ObjectId, *, limit: int) -> list[ObjectId]:
         """Ids of an owner's conversations, deleted ones included."""
         with pymongo.timeout(READ_SECONDS):
@@ -148,6 +156,10 @@ class DeletedConversationRepository(Repository[Conversation]):
 class MessageRepository(Repository[Message]):
     document = Message
     resource = MESSAGES
+
+    def matches(self, scope: Scope, listing: Listing) -> Read:
+        """Reads the messages that a listing is about in its order."""
+        return self._reader(scope, listing, listing.all_conditions)
 
     async def insert_many(self, messages: Sequence[Message]) -> list[Row]:
         rows = [message.to_row() for message in messages]

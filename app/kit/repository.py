@@ -1,7 +1,7 @@
 """Repositories: the only place where queries are written. Every call takes the scope and puts it into the filter."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, TypeVar, cast
@@ -19,7 +19,7 @@ from app.kit.documents import StoredDocument
 from app.kit.errors import NotFound, PreconditionFailed, Unavailable
 from app.kit.etag import Versions, etag
 from app.kit.listing import COUNT_LIMIT, Listing
-from app.kit.pages import Run, open_leaf
+from app.kit.pages import Read, Run, open_leaf
 from app.kit.paging import Cursors, Page, Position, Sort, after
 from app.kit.resource import Resource
 from app.kit.transactions import current_session
@@ -80,6 +80,18 @@ class Repository(Generic[D]):
         filters: list[Mapping[str, Any]] = [condition, *listing.all_conditions]
         position = None if listing.cursor is None else self._cursors.decode(fingerprint, listing.cursor)
 
+        async with patience():
+            read = self._reader(scope, listing, filters)
+            leaf = await open_leaf(read, listing.sort, listing.limit, position, is_backward=listing.is_backward)
+            total = await self._count(scope.where(*filters), listing)
+        following, previous = (
+            None if edge is None else self._cursors.encode(fingerprint, edge) for edge in (leaf.next, leaf.prev)
+        )
+        return Page(leaf.rows, following, previous, total)
+
+    def _reader(self, scope: Scope, listing: Listing, filters: Sequence[Mapping[str, Any]]) -> Read:
+        """What reads the rows of the filters, as much of them as the listing shows."""
+
         async def read(sort: Sort, start: Position | None, size: int) -> Run:
             selected = filters if start is None else [*filters, after(sort, start)]
             return await self._read(
@@ -91,13 +103,7 @@ class Repository(Generic[D]):
                 max_time_ms=_working_time(listing),
             )
 
-        async with _patience():
-            leaf = await open_leaf(read, listing.sort, listing.limit, position, is_backward=listing.is_backward)
-            total = await self._count(scope.where(*filters), listing)
-        following, previous = (
-            None if edge is None else self._cursors.encode(fingerprint, edge) for edge in (leaf.next, leaf.prev)
-        )
-        return Page(leaf.rows, following, previous, total)
+        return read
 
     async def batches(
         self, scope: Scope, listing: Listing, condition: Mapping[str, Any] | None = None, *, size: int = 1000
@@ -245,7 +251,7 @@ def _working_time(listing: Listing) -> int:
 
 
 @asynccontextmanager
-async def _patience() -> AsyncIterator[None]:
+async def patience() -> AsyncIterator[None]:
     """Wait for a primary as long as a read may; raises Unavailable.
 
     Not `pymongo.timeout`: it puts its own limit in the place of the working time, and the driver then gives up in the
