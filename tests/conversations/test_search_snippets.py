@@ -83,16 +83,18 @@ async def test_a_long_text_is_cut_between_words_around_the_match(
     check(item, content)
 
 
-@pytest.mark.parametrize("cluster", ["e\u0301\u0323", "👩‍👩‍👧", "👍🏽", "🇫🇷。", "❤️"])
+@pytest.mark.parametrize("clusters", [["e\u0301\u0323"], ["👩‍👩‍👧"], ["👍🏽"], ["🇫🇷", "。"], ["❤️"]])
 @pytest.mark.parametrize("shift", range(4))
 async def test_a_text_without_words_is_cut_between_what_readers_see_as_characters(
-    archive: Archive, as_ana: httpx.AsyncClient, ana: Person, cluster: str, shift: int
+    archive: Archive, as_ana: httpx.AsyncClient, ana: Person, clusters: list[str], shift: int
 ) -> None:
-    content = cluster * 200 + "x" * shift + "needle" + cluster * 200
+    around = "".join(clusters) * 200
+    content = around + "x" * shift + "needle" + around
 
     item = await one(archive, as_ana, ana, content, q="needle")
 
-    assert re.fullmatch(f"({cluster})+{'x' * shift}needle({cluster})+", item["snippet"]["text"])
+    whole = f"({'|'.join(clusters)})+"
+    assert re.fullmatch(f"{whole}{'x' * shift}needle{whole}", item["snippet"]["text"])
 
 
 @pytest.mark.parametrize(
