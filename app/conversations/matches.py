@@ -15,9 +15,9 @@ from app.kit.pages import Read, Run
 from app.kit.paging import Position, Sort, after
 from app.kit.repository import Repository, Row, Scope
 
-_MILLISECONDS = int(1000 * SEARCH_SECONDS)
-_PATTERN_GAVE_UP = 51156
-_TIME_IS_OVER = 50
+_SECONDS_TO_MARK = SEARCH_SECONDS / 2
+_GIVEN_UP = frozenset({50, 51156})
+"""The time is over; the pattern took too many steps."""
 _Stage = Mapping[str, Any]
 
 
@@ -43,22 +43,27 @@ class MatchRepository(Repository[Message]):
         return read
 
     async def marks(self, scope: Scope, ids: Sequence[ObjectId], marking: Marking) -> dict[ObjectId, Row]:
-        """What `snippet_of` reads of each message. Where further matches cannot be found in time, the first of each."""
-        try:
-            return await self._mark(scope, ids, snippets.stages(marking))
-        except OperationFailure as error:
-            if error.code not in {_PATTERN_GAVE_UP, _TIME_IS_OVER}:
-                raise
-            return await self._mark(scope, ids, snippets.stages(marking, first_only=True))
+        """What `snippet_of` reads of each message. Where further matches cannot be found in time, it is the first of
+        each; where these cannot, none."""
+        for stages in (snippets.stages(marking), snippets.stages(marking, first_only=True)):
+            try:
+                return await self._mark(scope, ids, stages, seconds=_SECONDS_TO_MARK)
+            except OperationFailure as error:
+                if error.code not in _GIVEN_UP:
+                    raise
+        return await self._mark(scope, ids, snippets.stages(snippets.UNMARKED))
 
     async def ranges(self, scope: Scope, ids: Sequence[ObjectId], marking: Marking) -> dict[ObjectId, Row]:
         """What `ranges_of` reads of each message."""
         return await self._mark(scope, ids, snippets.stages(marking, with_text=False))
 
-    async def _mark(self, scope: Scope, ids: Sequence[ObjectId], stages: Sequence[_Stage]) -> dict[ObjectId, Row]:
+    async def _mark(
+        self, scope: Scope, ids: Sequence[ObjectId], stages: Sequence[_Stage], *, seconds: float = SEARCH_SECONDS
+    ) -> dict[ObjectId, Row]:
         if not ids:
             return {}
-        rows = await self._aggregate([{"$match": scope.where({"_id": {"$in": list(ids)}})}, *stages])
+        selected = {"$match": scope.where({"_id": {"$in": list(ids)}})}
+        rows = await self._aggregate([selected, *stages], seconds=seconds)
         return {row["_id"]: row for row in rows}
 
     async def met_before(
@@ -86,8 +91,8 @@ class MatchRepository(Repository[Message]):
         rows = await self._aggregate([*matching, *stages, group])
         return {row["_id"]: row["count"] for row in rows}
 
-    async def _aggregate(self, stages: Sequence[_Stage]) -> list[Row]:
-        cursor = await self.collection.aggregate(stages, maxTimeMS=_MILLISECONDS)
+    async def _aggregate(self, stages: Sequence[_Stage], *, seconds: float = SEARCH_SECONDS) -> list[Row]:
+        cursor = await self.collection.aggregate(stages, maxTimeMS=int(1000 * seconds))
         return await cursor.to_list()
 
 

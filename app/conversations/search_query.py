@@ -28,10 +28,14 @@ Condition = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Marking:
-    """The regular expression of the places that are marked, which the database compiles with `options`."""
+    """The regular expression of the places that are marked, which the database compiles with `options`.
+
+    `is_trusted`: it takes no more than a few steps from each place of a text. A client's may take very many.
+    """
 
     pattern: str
     options: str
+    is_trusted: bool = True
 
 
 @dataclass(frozen=True)
@@ -173,4 +177,4 @@ def _marking(search: Search | None, words: Words | None) -> Marking:
     if words is not None:
         return words.marking
     assert search is not None  # noqa: S101 `q` is there, and was read
-    return Marking(search.pattern, search.options)
+    return Marking(search.pattern, search.options, is_trusted=search.match != "regex")

@@ -43,7 +43,7 @@ def stages(marking: Marking, *, first_only: bool = False, with_text: bool = True
     """
     first = {
         "$let": {
-            "vars": {"found": _regex("$regexFind", "$content", marking)},
+            "vars": {"found": _first(marking)},
             "in": {"from": "$$found.idx", "size": {"$strLenCP": {"$ifNull": ["$$found.match", ""]}}},
         }
     }
@@ -58,7 +58,7 @@ def stages(marking: Marking, *, first_only: bool = False, with_text: bool = True
         "$map": {
             "input": {
                 "$filter": {
-                    "input": _regex("$regexFindAll", window, marking),
+                    "input": _regex("$regexFindAll", window, marking, _STEPS // REACH),
                     "as": "found",
                     "cond": {"$ne": ["$$found.match", ""]},
                 }
@@ -75,13 +75,35 @@ def stages(marking: Marking, *, first_only: bool = False, with_text: bool = True
         shown["wanted"] = wanted
         shown["piece"] = {"$substrCP": ["$content", {"$max": [0, _behind(wanted, 1)]}, SNIPPET + 2]}
     return [
-        {"$project": {"content": 1, "length": {"$strLenCP": "$content"}, "first": first}},
+        {"$project": {"content": 1, "length": {"$strLenCP": "$content"}}},
+        {"$project": {"content": 1, "length": 1, "first": first}},
         {"$project": shown},
     ]
 
 
-def _regex(operator: str, text: Any, marking: Marking) -> Expression:
-    return {operator: {"input": text, "regex": {"$literal": marking.pattern}, "options": marking.options}}
+_STEPS = 10_000_000
+"""About a third of a second. The database looks at the time only between two messages, and PCRE counts its steps anew
+for each place, so the longer a text is the fewer steps each of its places may take; else it is an error (51156)."""
+_LENGTHS = (500, 4000, 20_000, 100_000)
+_FEWEST_STEPS = 50
+UNMARKED = Marking("(?!)", "")
+"""Matches nothing at all."""
+
+
+def _first(marking: Marking) -> Expression:
+    if marking.is_trusted:
+        return _regex("$regexFind", "$content", marking, 0)
+    branches = [
+        {"case": {"$lte": ["$length", length]}, "then": _regex("$regexFind", "$content", marking, _STEPS // length)}
+        for length in _LENGTHS
+    ]
+    return {"$switch": {"branches": branches, "default": _regex("$regexFind", "$content", marking, _FEWEST_STEPS)}}
+
+
+def _regex(operator: str, text: Any, marking: Marking, steps: int) -> Expression:
+    """`steps`: from each place, unless the pattern is trusted."""
+    pattern = marking.pattern if marking.is_trusted else f"(*LIMIT_MATCH={steps}){marking.pattern}"
+    return {operator: {"input": text, "regex": {"$literal": pattern}, "options": marking.options}}
 
 
 def _behind(place: Any, distance: int) -> Expression:

@@ -169,6 +169,17 @@ async def test_a_pattern_that_gives_up_behind_its_first_match_shows_that(
     assert marked(item, content) == ["start"]
 
 
+async def test_a_pattern_whose_first_match_takes_too_many_steps_marks_nothing(
+    archive: Archive, as_ana: httpx.AsyncClient, ana: Person
+) -> None:
+    content = "b" * 3000 + "a" * 14 + "!" + "a" * 12
+
+    item = await one(archive, as_ana, ana, content, q="(a+)+$", match="regex")
+
+    assert (item["snippet"]["start"], item["snippet"]["ranges"]) == (0, [])
+    assert item["snippet"]["text"] == content[:SNIPPET]
+
+
 @pytest.mark.parametrize("pattern", [".", "x*", "()" * 60 + ".", "(((((((.*)))))))", "(.*\\n?)*"])
 async def test_a_page_of_long_texts_full_of_matches_is_answered(
     archive: Archive, as_ana: httpx.AsyncClient, ana: Person, pattern: str
