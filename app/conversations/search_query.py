@@ -131,7 +131,7 @@ def parse_search(parameters: Iterable[tuple[str, str]], *, text_language: str | 
             "q": ("q" not in values, "is missing"),
             "tag": (values.get("tag") == "", "is empty"),
             "match": (match == "text" and text_language is None, _NO_TEXT_INDEX),
-            "sort": (match == "text" and not is_ranked, "is '-relevance' with match=text"),
+            "sort": (match == "text" and sort is not None and not is_ranked, "is '-relevance' with match=text"),
             "before": ("before" in values and (is_ranked or group is not None), _FORWARD_ONLY),
         }.items()
         if is_at_fault

@@ -1,5 +1,6 @@
 """The text index over message contents, which is there only where the operator wants it: each insert pays for it."""
 
+import re
 from typing import Any
 
 from pymongo import ASCENDING, TEXT, IndexModel
@@ -10,17 +11,22 @@ from app.conversations.model import Message
 from app.kit.logs import logger
 
 _NOT_FOUND = 27
+_OURS = re.compile(r"text_[a-z]+_v1")
 
 
 async def settle(language: str | None) -> None:
-    """Build the index of the language, None for none at all, and drop one of another: a collection has one at most.
+    """Build the index of the language, and drop one of another: a collection has one at most. None drops those that
+    were built here; one that the operator has made by hand stays.
 
     Building reads all messages; writes go on meanwhile.
     """
     collection = Message.get_pymongo_collection()
     wanted = None if language is None else f"text_{language}_v1"
-    present = {name for name, index in (await collection.index_information()).items() if "textIndexVersion" in index}
+    indexes = await collection.index_information()
+    present = {name for name, index in indexes.items() if "textIndexVersion" in index}
     for name in present - {wanted}:
+        if wanted is None and not _OURS.fullmatch(name):
+            continue
         logger.info("text_index_dropped", name=name)
         await _drop(collection, name)
     if wanted is not None and wanted not in present:

@@ -13,8 +13,11 @@ from bson import ObjectId
 from app.conversations.model import Message
 from app.conversations.ranking import score
 from app.conversations.search import Limits
+from app.kit.pages import Read, Run
+from app.kit.paging import Position, Sort
 from app.services import Services
 from tests.conftest import Person
+from tests.conversations.profiling import profiled
 from tests.conversations.searching import START, Archive, Json, results, search
 
 pytestmark = pytest.mark.mongod
@@ -107,7 +110,7 @@ def ids(items: list[Json]) -> list[str]:
 
 
 @every_order
-@pytest.mark.parametrize("limit", [1, 7, 100])
+@pytest.mark.parametrize("limit", [3, 100])
 async def test_pages_follow_each_other_in_order(world: World, as_ana: httpx.AsyncClient, sort: str, limit: int) -> None:
     found = await results(as_ana, q="mocha", sort=sort, limit=limit)
 
@@ -121,7 +124,7 @@ async def test_pages_follow_each_other_in_order(world: World, as_ana: httpx.Asyn
 
 @every_order
 @pytest.mark.parametrize("tag", TAGS)
-@pytest.mark.parametrize("limit", [1, 7])
+@pytest.mark.parametrize("limit", [1, 9])
 async def test_a_tag_and_filters_narrow_every_order(
     world: World, as_ana: httpx.AsyncClient, sort: str, tag: str, limit: int
 ) -> None:
@@ -137,7 +140,7 @@ async def test_a_tag_and_filters_narrow_every_order(
 
 
 @every_order
-@pytest.mark.parametrize("limit", [1, 5, 100])
+@pytest.mark.parametrize("limit", [2, 100])
 @pytest.mark.parametrize("tag", [None, "film"])
 async def test_a_conversation_comes_once_with_its_first_match_and_its_hits(
     world: World, as_ana: httpx.AsyncClient, sort: str, limit: int, tag: str | None
@@ -225,6 +228,46 @@ async def test_a_page_that_stops_goes_on_at_its_cursor(
         assert ids(await results(as_ana, **asked)) == (expected if group is None else firsts)(rows, sort)
 
 
+def stopping(read: Read) -> Read:
+    """The same reader, which gives up behind each third row, found or not."""
+
+    async def stopped(sort: Sort, start: Position | None, size: int) -> Run:
+        run = await read(sort, start, size)
+        if len(run.rows) < 3:
+            return run
+        return Run(run.rows[: min(2, size)], is_last=False, stopped_at=Position.of(run.rows[min(2, size - 1)], sort))
+
+    return stopped
+
+
+@every_order
+@pytest.mark.parametrize("group", [None, "conversation"])
+async def test_where_reading_stops_the_page_is_partial_and_goes_on_from_there(
+    world: World, as_ana: httpx.AsyncClient, sort: str, group: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    messages = world.services.conversations.messages
+    matches = messages.matches
+    monkeypatch.setattr(messages, "matches", lambda scope, listing: stopping(matches(scope, listing)))
+    asked = {"q": "mocha", "sort": sort, "limit": 100} | ({} if group is None else {"group": group})
+    rows = sorted(world.matching(), key=by_time, reverse=sort != "created_at")
+    # Of every three the third was looked at and is not there.
+    read = [row for number, row in enumerate(rows) if number % 3 != 2]
+    first = await search(as_ana, **asked)
+
+    assert first["partial"] is True
+    if sort == "-relevance":
+        assert ids(first["items"]) == (expected if group is None else firsts)(read[:2], sort)
+        assert first["next"] is None
+    elif group is None:
+        assert ids(first["items"]) == [str(row.id) for row in read[:2]]
+        assert ids(await results(as_ana, **asked)) == [str(row.id) for row in read]
+    else:
+        # A conversation whose first match was passed over is one that a page before had.
+        found = [each["conversation"]["id"] for each in await results(as_ana, **asked)]
+        assert found == [id for id in dict.fromkeys(str(row.conversation_id) for row in rows) if id in found]
+        assert len(found) == len(set(found))
+
+
 async def test_a_page_without_items_is_partial_and_goes_on(
     services: Services, as_ana: httpx.AsyncClient, ana: Person
 ) -> None:
@@ -275,8 +318,6 @@ async def test_what_comes_later_pushes_nothing_out_of_the_ranking(world: World, 
 async def test_one_page_is_a_few_queries_however_many_results_it_has(
     world: World, as_ana: httpx.AsyncClient, services: Services
 ) -> None:
-    from tests.conversations.profiling import profiled
-
     async with profiled(services.database) as profile:
         counts = []
         for limit in (2, 50):

@@ -1,6 +1,7 @@
 """match=text: MongoDB's text index, where the operator has asked for it."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,6 +14,7 @@ from app.services import Services
 from tests.api.calls import fields_at_fault
 from tests.conftest import Person
 from tests.conversations.searching import Archive, found, marked, results, search
+from tests.processes import ADMIN_KEY, ServerProcess
 
 pytestmark = pytest.mark.mongod
 
@@ -140,6 +142,10 @@ async def test_case_and_filters_count(as_ana: httpx.AsyncClient, as_analyst: htt
     assert len(await found(as_ana, q="WALK", match="text")) == 1
     assert await found(as_ana, q="walk", match="text", role="assistant") == []
     assert len(await found(as_analyst, q="walk", match="text")) == 2
+    [item] = await results(as_ana, q="walk", match="text", tag="film")
+    home = item["conversation"]["id"]
+    grouped = await results(as_ana, q="hot coffee", match="text", group="conversation", conversation_id=home)
+    assert [each["hits"] for each in grouped] == [2]
 
 
 @pytest.mark.parametrize(
@@ -182,6 +188,32 @@ async def test_another_language_replaces_the_index_and_none_drops_it(services: S
     ]:
         await text_index.settle(language)
         assert await names() == expected
+
+
+async def test_an_index_of_the_operators_own_is_dropped_only_for_another(services: Services) -> None:
+    collection = Message.get_pymongo_collection()
+    await collection.create_index([("content", "text")], name="by_hand")
+
+    await text_index.settle(None)
+    assert "by_hand" in await collection.index_information()
+    await text_index.settle("none")
+    assert "by_hand" not in await collection.index_information()
+    await text_index.settle(None)
+
+
+@pytest.mark.slow
+async def test_a_server_makes_the_index_and_one_without_the_setting_drops_it(tmp_path: Path, mongo_uri: str) -> None:
+    shared = {"mongo_uri": mongo_uri, "database": "text_search"}
+    headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
+    answers = []
+    for asked in ("true", "false", "true"):
+        async with ServerProcess(tmp_path, text_search=asked, **shared) as server:
+            async with httpx.AsyncClient(base_url=server.url, headers=headers, timeout=30) as client:
+                offers = (await client.get("/capabilities")).json()["text_search"]
+                response = await client.get("/api/search", params={"q": "walk", "match": "text"})
+                answers.append((offers, response.status_code))
+
+    assert answers == [(True, 200), (False, 422), (True, 200)]
 
 
 @pytest.fixture
