@@ -307,12 +307,15 @@ async def test_what_comes_later_pushes_nothing_out_of_the_ranking(world: World, 
     page = await search(as_ana, q="mocha", sort="-relevance", limit=4)
     home = next(iter(world.tags))
     await world.archive.messages(world.ana.id, home, *["mocha"] * 15, created_at=START + timedelta(days=1))
-    await world.archive.messages(world.ana.id, home, "no mocha, or next to none", created_at=newest[5].created_at)
+    late = await world.archive.messages(
+        world.ana.id, home, "no mocha, or next to none", created_at=newest[5].created_at
+    )
 
     rest = await results(as_ana, q="mocha", sort="-relevance", limit=4, after=page["next"])
 
     stayed = [each for each in ids(rest) if each in {str(row.id) for row in newest}]
     assert ids(page["items"]) + stayed == expected(newest, "-relevance")
+    assert set(ids(rest)) <= {*stayed, *late}
 
 
 async def test_one_page_is_a_few_queries_however_many_results_it_has(
