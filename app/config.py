@@ -51,6 +51,26 @@ Parameter = Literal[
 ]
 
 
+TextLanguage = Literal[
+    "none",
+    "danish",
+    "dutch",
+    "english",
+    "finnish",
+    "french",
+    "german",
+    "hungarian",
+    "italian",
+    "norwegian",
+    "portuguese",
+    "romanian",
+    "russian",
+    "spanish",
+    "swedish",
+    "turkish",
+]
+
+
 class ProviderSettings(BaseModel):
     """One upstream: `{"api_key": "..."}` under a known name, or `{"base_url": "https://.../v1", "api_key": "..."}`."""
 
@@ -157,6 +177,10 @@ class Settings(BaseSettings):
         5, gt=0, le=60, description="seconds in which a WebSocket without a key has to send one"
     )
     socket_token_in_url: bool = Field(False, description="accept a WebSocket's key as ?token=, which proxies may log")
+    text_search: bool = Field(
+        False, description="keep a text index of messages for match=text; each insert pays for it"
+    )
+    text_language: TextLanguage = Field("english", description="whose word stems the text index has; none: whole words")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe line to log")
     log_format: Literal["console", "json"] = Field("console", description="for people, or for machines")
     docs: bool = Field(True, description="serve /docs and /openapi.json")

@@ -10,11 +10,12 @@ from typing import Any
 from fastapi import FastAPI
 
 from app import __version__
-from app.api import conversations, health, keys, messages, socket, turns, users
+from app.api import conversations, health, keys, messages, search, socket, turns, users
 from app.api.authentication import Authentication
 from app.api.docs import OPENAPI_PATH, add_docs
 from app.bootstrap import ensure_admin
 from app.config import Settings
+from app.conversations import text_index
 from app.kit.logs import configure_logs
 from app.kit.middleware import BodyLimit, RequestContext
 from app.kit.problems import speak_problems
@@ -22,7 +23,15 @@ from app.kit.streaming import Drain
 from app.services import Services, open_services
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
-RESOURCES = (conversations, messages, turns, users, keys, socket)  # the busiest first: routes are matched in this order
+RESOURCES = (
+    conversations,
+    messages,
+    turns,
+    users,
+    keys,
+    search,
+    socket,
+)  # the busiest first: routes are matched in this order
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -34,6 +43,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with open_services(settings) as services:
             await ensure_admin(services)
+            await text_index.settle(services.search.text_language)
             serve_with(app, services, Drain())
             _drain_on_signals(app.state.drain)
             yield

@@ -11,7 +11,9 @@ from app.auth.repository import KeyRepository
 from app.auth.service import KeyService
 from app.config import Settings
 from app.conversations.content_index import content_index
+from app.conversations.matches import MatchRepository
 from app.conversations.repository import ConversationRepository, DeletedConversationRepository, MessageRepository
+from app.conversations.search import MessageSearch
 from app.conversations.service import ConversationService
 from app.database import Database, open_database
 from app.imports.drafts import DraftRepository
@@ -53,6 +55,7 @@ class Services:
     users: UserService
     keys: KeyService
     conversations: ConversationService
+    search: MessageSearch
     turns: TurnService
     imports: ImportService
     models: LanguageModels
@@ -152,6 +155,13 @@ def build_services(settings: Settings, database: Database) -> Services:
         users=UserService(users, transactions),
         keys=KeyService(KeyRepository(cursors), users),
         conversations=transcripts,
+        search=MessageSearch(
+            messages,
+            MatchRepository(cursors),
+            conversations,
+            cursors,
+            text_language=settings.text_language if settings.text_search else None,
+        ),
         turns=turns,
         imports=ImportService(conversations, DraftRepository(cursors), messages, transactions),
         models=models,

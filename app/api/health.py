@@ -29,6 +29,7 @@ class Capabilities(BaseModel):
     default_model: str
     export_formats: list[str]
     search_matches: list[str]
+    text_search: bool
     limits: dict[str, int]
 
 
@@ -60,6 +61,7 @@ async def capabilities(_: Reader, services: ServicesDep) -> Response:
         "default_model": settings.default_model,
         "export_formats": list(FORMATS),
         "search_matches": list(MATCHES),
+        "text_search": settings.text_search,
         "limits": {
             "body_bytes": settings.max_body_bytes,
             "message_bytes": settings.max_message_bytes,

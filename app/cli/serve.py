@@ -19,6 +19,7 @@ from app.api.socket_protocol import SERVER_OPTIONS
 from app.bootstrap import KEY_FILE
 from app.cli.running import DataOption, opened, read_settings, sentences
 from app.config import Settings
+from app.conversations import text_index
 from app.kit.logs import configure_logs
 from app.kit.streaming import Drain
 from app.main import build_app, serve_with
@@ -104,6 +105,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     )
     server = _Server(config)
     async with opened(settings) as services:
+        await text_index.settle(services.search.text_language)
         serve_with(app, services, drain)
         runner = services.turns.runner
 

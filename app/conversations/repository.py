@@ -128,6 +128,12 @@ class ConversationRepository(Repository[Conversation]):
             return None
         return row["active_turn_id"], len(row["waiting_turn_ids"])
 
+    async def briefs(self, scope: Scope, ids: Sequence[ObjectId], condition: Mapping[str, Any]) -> list[Row]:
+        """Title and tags of those of the conversations that are there and meet the condition."""
+        selected = scope.where({"_id": {"$in": list(ids)}}, CONVERSATIONS.live_filter, condition)
+        with pymongo.timeout(READ_SECONDS):
+            return await self.collection.find(selected, {"title": 1, "tags": 1}).to_list()
+
     async def ids_of_owner(self, owner_id: ObjectId, *, limit: int) -> list[ObjectId]:
         """Ids of an owner's conversations, deleted ones included."""
         with pymongo.timeout(READ_SECONDS):
@@ -197,6 +203,10 @@ class MessageRepository(Repository[Message]):
             owner=_value_of("owner_id", conditions),
             group=_value_of("conversation_id", conditions),
         )
+
+    def matches(self, scope: Scope, listing: Listing, effort: Effort) -> Read:
+        """Reads the messages that a listing is about in its order."""
+        return self._reader(scope, listing, listing.conditions, effort)
 
     async def insert_many(self, messages: Sequence[Message]) -> list[Row]:
         rows = [message.to_row() for message in messages]

@@ -92,6 +92,7 @@ def _too_expensive(_: OperationFailure) -> VerbatimError:
 
 
 _BY_CODE: Mapping[int, Translation] = {
+    27: lambda _: Unavailable("The text index is missing; start the server again with VERBATIM_TEXT_SEARCH=true."),
     50: _too_expensive,
     292: _too_expensive,  # a sort that does not fit the server's memory
     112: lambda _: Unavailable("Another write changed the same document; retry."),

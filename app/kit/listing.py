@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from functools import partial
@@ -68,17 +68,28 @@ class Listing:
         return blake2b(text.encode(), digest_size=16).digest()
 
 
-def parse_listing(resource: Resource, parameters: Iterable[tuple[str, str]], *, paged: bool = True) -> Listing:
+def parse_listing(
+    resource: Resource,
+    parameters: Iterable[tuple[str, str]],
+    *,
+    paged: bool = True,
+    max_limit: int = MAX_LIMIT,
+    beside: Collection[str] = (),
+    faults: Sequence[FieldError] = (),
+) -> Listing:
     """Read `parameters`; without `paged` (an export) there is no limit, cursor, count or projection.
 
-    Raises Invalid naming every parameter at fault.
+    `beside`: parameters that the route reads itself; they only tell this list from others. `faults`: what it found
+    there. Raises Invalid naming every parameter at fault.
     """
-    values, errors = _unique(parameters)
+    asked, errors = _unique(parameters)
+    errors.extend(faults)
+    values = {name: text for name, text in asked.items() if name not in beside}
     own = _own_parameters(resource, paged=paged)
     filters = {name: text for name, text in values.items() if name not in own}
     read = [_read(errors, name, partial(_filter, resource, name, text)) for name, text in filters.items()]
     sort = _read(errors, "sort", partial(_sort, resource, values.get("sort", resource.usual_sort(paged=paged))))
-    limit = _read(errors, "limit", partial(_limit, values))
+    limit = _read(errors, "limit", partial(_limit, values, max_limit))
     fields = _read(errors, "fields", partial(_fields, resource, values))
     count = _read(errors, "count", partial(_count, values))
     cursor = _read(errors, "before", partial(_cursor, values))
@@ -97,7 +108,7 @@ def parse_listing(resource: Resource, parameters: Iterable[tuple[str, str]], *, 
         is_backward="before" in values,
         fields=fields,
         count=count,
-        asked={name: text for name, text in values.items() if name not in {"sort", *_PAGE_ONLY}},
+        asked={name: text for name, text in asked.items() if name not in {"sort", *_PAGE_ONLY}},
     )
 
 
@@ -147,10 +158,10 @@ def _sort(resource: Resource, text: str) -> Sort:
     return Sort(column.path, descending=text != name, nullable=column.nullable, unique=unique, mutable=column.mutable)
 
 
-def _limit(values: Mapping[str, str]) -> int:
+def _limit(values: Mapping[str, str], most: int) -> int:
     text = values.get("limit", str(DEFAULT_LIMIT))
-    if not re.fullmatch(r"[0-9]{1,6}", text) or not 1 <= int(text) <= MAX_LIMIT:
-        raise ValueError(f"is a whole number from 1 to {MAX_LIMIT}")
+    if not re.fullmatch(r"[0-9]{1,6}", text) or not 1 <= int(text) <= most:
+        raise ValueError(f"is a whole number from 1 to {most}")
     return int(text)
 
 

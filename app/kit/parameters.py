@@ -40,29 +40,38 @@ _COUNT_SENTENCE = f"Add `total`; an estimate of a filtered list counts no furthe
 def list_parameters(resource: Resource, *, paged: bool = True) -> Schema:
     """`openapi_extra` of a route that lists (or, without `paged`, exports) the resource."""
     parameters = [*(_page_parameters(resource) if paged else []), _sort(resource, paged=paged), *_search(resource)]
-    parameters.extend(_filter(name, column, operator) for name, (column, operator) in resource.filters.items())
-    return {"parameters": parameters}
+    return {"parameters": [*parameters, *filter_parameters(resource)]}
 
 
-def _query(name: str, description: str, schema: Schema) -> Schema:
-    return {"name": name, "in": "query", "required": False, "description": description, "schema": schema}
+def filter_parameters(resource: Resource) -> list[Schema]:
+    """The parameters that filter the resource's rows by their columns."""
+    return [_filter(name, column, operator) for name, (column, operator) in resource.filters.items()]
+
+
+def query_parameter(name: str, description: str, schema: Schema, *, required: bool = False) -> Schema:
+    """One parameter of the query string, as OpenAPI has it."""
+    return {"name": name, "in": "query", "required": required, "description": description, "schema": schema}
 
 
 def _page_parameters(resource: Resource) -> list[Schema]:
     limit = {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}
     return [
-        _query("limit", "How many items a page has", limit),
-        _query("after", "The `next` of the page before this one", {"type": "string"}),
-        _query("before", "The `prev` of the page behind this one; not together with `after`", {"type": "string"}),
-        _query("fields", f"Only these, separated by commas: {', '.join(resource.members)}", {"type": "string"}),
-        _query("count", _COUNT_SENTENCE, {"type": "string", "enum": list(COUNT_MODES)}),
+        query_parameter("limit", "How many items a page has", limit),
+        query_parameter("after", "The `next` of the page before this one", {"type": "string"}),
+        query_parameter(
+            "before", "The `prev` of the page behind this one; not together with `after`", {"type": "string"}
+        ),
+        query_parameter(
+            "fields", f"Only these, separated by commas: {', '.join(resource.members)}", {"type": "string"}
+        ),
+        query_parameter("count", _COUNT_SENTENCE, {"type": "string", "enum": list(COUNT_MODES)}),
     ]
 
 
 def _sort(resource: Resource, *, paged: bool) -> Schema:
     names = [name for column in resource.sortable for name in (column.name, f"-{column.name}")]
     schema = {"type": "string", "enum": names, "default": resource.usual_sort(paged=paged)}
-    return _query("sort", "Order; '-' reverses it", schema)
+    return query_parameter("sort", "Order; '-' reverses it", schema)
 
 
 def _search(resource: Resource) -> list[Schema]:
@@ -71,9 +80,11 @@ def _search(resource: Resource) -> list[Schema]:
     labels = ", ".join(column.label for column in resource.searchable)
     text = {"type": "string", "minLength": 1, "maxLength": MAX_QUERY_CHARACTERS}
     return [
-        _query("q", f"Search in: {labels}", text),
-        _query("match", "How `q` is understood", {"type": "string", "enum": list(MATCHES), "default": "literal"}),
-        _query("case_sensitive", "Tell capital from small letters", {"type": "boolean", "default": False}),
+        query_parameter("q", f"Search in: {labels}", text),
+        query_parameter(
+            "match", "How `q` is understood", {"type": "string", "enum": list(MATCHES), "default": "literal"}
+        ),
+        query_parameter("case_sensitive", "Tell capital from small letters", {"type": "boolean", "default": False}),
     ]
 
 
@@ -85,4 +96,4 @@ def _filter(name: str, column: Column, operator: Operator) -> Schema:
         schema = {"type": "string", "minLength": 1}
     elif column.choices:
         schema = {"type": "string", "enum": list(column.choices)}
-    return _query(name, _SENTENCES[operator].format(label=column.label), schema)
+    return query_parameter(name, _SENTENCES[operator].format(label=column.label), schema)

@@ -92,7 +92,7 @@ class Repository(Generic[D]):
         condition = condition or {}
         fingerprint = listing.fingerprint + repr(condition).encode()
         position = None if listing.cursor is None else self._cursors.decode(fingerprint, listing.cursor)
-        async with _patience(), self._effort(scope) as effort:
+        async with patience(), self.effort(scope) as effort:
             read = self._reader(scope, listing, [condition, *listing.conditions], effort)
             leaf = await open_leaf(read, listing.sort, listing.limit, position, is_backward=listing.is_backward)
             total = await self._count(scope.where(condition, *listing.all_conditions), listing, effort)
@@ -101,7 +101,7 @@ class Repository(Generic[D]):
         )
         return Page(leaf.rows, following, previous, total, leaf.partial)
 
-    def _effort(self, scope: Scope) -> Effort:
+    def effort(self, scope: Scope) -> Effort:
         """What a page may spend on a search."""
         return Effort(self._turnstile, scope.asker, SEARCH_SECONDS)
 
@@ -302,7 +302,7 @@ def _working_seconds(listing: Listing) -> float:
 
 
 @asynccontextmanager
-async def _patience() -> AsyncIterator[None]:
+async def patience() -> AsyncIterator[None]:
     """Wait for a primary as long as a read may; raises Unavailable.
 
     Not `pymongo.timeout`: it puts its own limit in the place of the working time, and the driver then gives up in the

@@ -62,9 +62,14 @@ def listed(resource: Resource, page: Page, url: URL, fields: tuple[str, ...] = (
         body["total"] = page.total
     if page.partial:
         body["partial"] = True
-    neighbours = [("next", "after", page.next), ("prev", "before", page.prev)]
+    return JSON(body, headers=links_to(url, page.next, page.prev))
+
+
+def links_to(url: URL, following: str | None, previous: str | None) -> dict[str, str]:
+    """The header with the URLs of the pages beside the one at `url`; none where there is no cursor."""
+    neighbours = [("next", "after", following), ("prev", "before", previous)]
     links = [_link(url, relation, name, cursor) for relation, name, cursor in neighbours if cursor is not None]
-    return JSON(body, headers={"Link": ", ".join(links)} if links else {})
+    return {"Link": ", ".join(links)} if links else {}
 
 
 def _link(url: URL, relation: str, parameter: str, cursor: str) -> str:

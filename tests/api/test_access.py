@@ -52,6 +52,7 @@ ROUTES = {
     "GET /api/messages/export": "export",
     "GET /api/messages/{id}": "read",
     "PATCH /api/messages/{id}": "write",
+    "GET /api/search": "read",
     "GET /api/turns/{id}": "read",
     "GET /api/turns/{id}/events": "read",
     "POST /api/turns/{id}/cancel": "write",
@@ -81,6 +82,8 @@ BODIES: dict[str, Any] = {
     "POST /api/conversations/{id}/fork": {"seq": 0},
     "PATCH /api/messages/{id}": {"metadata": {"taken": "yes"}},
 }
+# Parameters without which a route answers nothing.
+QUERIES = {"GET /api/search": {"q": "e"}}
 WITH_ID = [route for route in ROUTES if "{id}" in route]
 WRITES = [route for route, need in ROUTES.items() if not route.startswith("GET") and need != "nothing"]
 LISTS = [route for route in ROUTES if route.startswith("GET /api") and "{id}" not in route and "/me" not in route]
@@ -97,7 +100,7 @@ def routes_of(app: FastAPI) -> Iterator[str]:
 async def ask(client: httpx.AsyncClient, route: str, id: object = "66a0c0ffee66a0c0ffee66a0") -> httpx.Response:
     method, _, path = route.partition(" ")
     body = None if method in {"GET", "DELETE"} else BODIES.get(route, {})
-    return await client.request(method, path.replace("{id}", str(id)), json=body)
+    return await client.request(method, path.replace("{id}", str(id)), json=body, params=QUERIES.get(route))
 
 
 def test_every_route_is_in_the_table(app: FastAPI) -> None:

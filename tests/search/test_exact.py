@@ -1,9 +1,8 @@
-"""Searches through the index find what reading every message finds: any texts, any patterns, whatever is indexed yet."""
+"""Searches through the index find what reading all messages finds: any texts and patterns, whatever is indexed yet."""
 
 import random
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 from bson import ObjectId
@@ -22,13 +21,85 @@ from app.search.index import TextIndex
 pytestmark = pytest.mark.mongod
 
 WORDS = (
-    *("the", "coffee", "Latte", "iced", "oat milk", "ÉCLAIR", "naïve", "straße", "ſ", "K", "İstanbul", "ﬁne", "e\u0301te"),
-    *("咖啡", "今天天气", "很好", "天", "公园", "ＡＢＣ", "カフェ", "ｶﾌｪ", "커피", "한국어", "😀", "👩\u200d👩\u200d👧", "🇩🇪", "𠮷野家"),
-    *(" ", "  ", "\n", "\t", ", ", "。", "？", "12", "2026", "a", "ab", "x.y", "(z)", "\\d", "$5", "", "кофе", "КОФЕ", "กาแฟ", "قهوة"),
+    *(
+        "the",
+        "coffee",
+        "Latte",
+        "iced",
+        "oat milk",
+        "ÉCLAIR",
+        "naïve",
+        "straße",
+        "ſ",
+        "K",
+        "İstanbul",
+        "ﬁne",
+        "e\u0301te",
+    ),
+    *(
+        "咖啡",
+        "今天天气",
+        "很好",
+        "天",
+        "公园",
+        "ＡＢＣ",
+        "カフェ",
+        "ｶﾌｪ",
+        "커피",
+        "한국어",
+        "😀",
+        "👩\u200d👩\u200d👧",
+        "🇩🇪",
+        "𠮷野家",
+    ),
+    *(
+        " ",
+        "  ",
+        "\n",
+        "\t",
+        ", ",
+        "。",
+        "？",
+        "12",
+        "2026",
+        "a",
+        "ab",
+        "x.y",
+        "(z)",
+        "\\d",
+        "$5",
+        "",
+        "кофе",
+        "КОФЕ",
+        "กาแฟ",
+        "قهوة",
+    ),
 )
 PATTERNS = (
-    "coffee", "c.ffee", "(?i)LATTE", "lat+e", "coff|latt", "(咖啡|coffee)", "[0-9]{2}", "天.?好", "^the", "milk$", "oat\\s+milk",
-    "(?=.*coffee)(?=.*latte)", "\\bab\\b", "x\\.y", ".*", "天", "[天气]+", "no such thing", "e", "^$", "(?:iced ){2}", "😀+", "k", "s",
+    "coffee",
+    "c.ffee",
+    "(?i)LATTE",
+    "lat+e",
+    "coff|latt",
+    "(咖啡|coffee)",
+    "[0-9]{2}",
+    "天.?好",
+    "^the",
+    "milk$",
+    "oat\\s+milk",
+    "(?=.*coffee)(?=.*latte)",
+    "\\bab\\b",
+    "x\\.y",
+    ".*",
+    "天",
+    "[天气]+",
+    "no such thing",
+    "e",
+    "^$",
+    "(?:iced ){2}",
+    "😀+",
+    "k",
+    "s",
 )
 
 
@@ -85,7 +156,22 @@ class World:
         source = self.dice.choice(stored) or "coffee"
         start = self.dice.randrange(len(source))
         part = source[start : start + self.dice.choice([1, 2, 3, 4, 8, 20])].replace("\0", "")
-        return kind, self.dice.choice([part, part, part.upper(), part.lower(), f"{part}zzz", self.text(2)])[:200] or "天"
+        return kind, self.dice.choice([part, part, part.upper(), part.lower(), f"{part}zzz", self.text(2)])[
+            :200
+        ] or "天"
+
+    def search(self, stored: Sequence[str]) -> tuple[Scope, dict[str, str]]:
+        match, query = self.query(stored)
+        filters = {
+            "case_sensitive": "true",
+            "role": "user",
+            "created_at__gte": "2026-01-01T00:00:00.100Z",
+            "created_at__lt": "2026-01-01T00:00:00.300Z",
+            "conversation_id": str(self.dice.choice(self.conversations)[0]),
+        }
+        chosen = {name: value for name, value in filters.items() if self.dice.random() < 0.2}
+        scope = Scope({"owner_id": self.dice.choice(self.owners)}) if self.dice.random() < 0.3 else EVERYTHING
+        return scope, {"q": query, "match": match, "sort": self.dice.choice(["-created_at", "created_at"]), **chosen}
 
 
 async def expected(messages: MessageRepository, scope: Scope, parameters: Mapping[str, str]) -> list[ObjectId]:
@@ -97,9 +183,11 @@ async def expected(messages: MessageRepository, scope: Scope, parameters: Mappin
 
 
 async def walked(
-    messages: MessageRepository, scope: Scope, parameters: Mapping[str, str], dice: random.Random
+    messages: MessageRepository, scope: Scope, asked: Mapping[str, str], total: int, dice: random.Random
 ) -> list[ObjectId]:
     """The ids of all pages, some of which are left backwards and entered again."""
+    limit = dice.choice([7, 50]) if total > 8 else dice.choice([1, 7, 50])
+    parameters = {**asked, "limit": str(limit if total < 100 else 50)}
     found: list[ObjectId] = []
     cursor: dict[str, str] = {}
     while True:
@@ -115,38 +203,19 @@ async def walked(
         cursor = {"after": page.next}
 
 
-@pytest.mark.parametrize("seed", range(12))
-async def test_the_index_finds_what_reading_finds(
-    messages: MessageRepository, index: TextIndex, seed: int
-) -> None:
+@pytest.mark.parametrize("seed", range(8))
+async def test_the_index_finds_what_reading_finds(messages: MessageRepository, index: TextIndex, seed: int) -> None:
     dice = random.Random(seed)
     world = World(messages, dice)
-    for _ in range(6):
+    for _ in range(5):
         await world.grow(dice.choice([5, 40, 150, 400]))
         for _ in range(dice.choice([0, 1, 3, 30])):
             await index.builder.round(least=dice.choice([None, 1]))
-        stored = [row["content"] for row in await messages.collection.aggregate([{"$sample": {"size": 60}}]).to_list()] if False else [
-            row["content"] for row in await messages.collection.find({}, {"content": 1}, limit=500).to_list()
-        ]
+        stored = [row["content"] for row in await messages.collection.find({}, {"content": 1}, limit=500).to_list()]
         for _ in range(12):
-            match, query = world.query(stored)
-            parameters = {"q": query, "match": match, "limit": dice.choice(["1", "7", "50"])}
-            parameters["sort"] = dice.choice(["-created_at", "created_at"])
-            if dice.random() < 0.3:
-                parameters["case_sensitive"] = "true"
-            if dice.random() < 0.2:
-                parameters["role"] = "user"
-            if dice.random() < 0.2:
-                parameters["created_at__gte"] = "2026-01-01T00:00:00.100Z"
-            if dice.random() < 0.2:
-                parameters["created_at__lt"] = "2026-01-01T00:00:00.300Z"
-            if dice.random() < 0.2:
-                parameters["conversation_id"] = str(dice.choice(world.conversations)[0])
-            scope = Scope({"owner_id": dice.choice(world.owners)}) if dice.random() < 0.3 else EVERYTHING
+            scope, parameters = world.search(stored)
             try:
                 right = await expected(messages, scope, parameters)
             except OperationFailure:
-                continue
-            if len(right) > 200:
-                parameters["limit"] = "50"
-            assert await walked(messages, scope, parameters, dice) == right, parameters
+                continue  # the pattern is too complex for one of the texts
+            assert await walked(messages, scope, parameters, len(right), dice) == right, parameters

@@ -1,0 +1,160 @@
+"""Where a message matches, and the words around the first place.
+
+The database looks for the places, so that the expression that found a message marks it too; texts of a mebibyte stay
+there. All places are in code points of the whole content.
+"""
+
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from app.conversations.search_query import Marking
+
+SNIPPET = 200
+"""Characters of a snippet, at most."""
+LEAD = 60
+"""Characters of it before the first match."""
+SLACK = 30
+"""Characters that a snippet gives up to begin and end between words."""
+REACH = 4000
+"""A longer content is searched for further matches in so many characters from the first one on: the database takes
+quadratic time in their number (measured: `.` in 10,000 characters takes 60 ms, in 4,000 10 ms)."""
+MAX_RANGES = 20
+
+Range = tuple[int, int]
+Expression = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Snippet:
+    """A part of a content that begins at `start`; `ranges` are the matches, `length` is the whole content's."""
+
+    text: str
+    start: int
+    ranges: Sequence[Range]
+    length: int
+
+
+def stages(marking: Marking, *, first_only: bool = False, with_text: bool = True) -> list[Expression]:
+    """Stages that turn messages into what `ranges_of` and `snippet_of` read.
+
+    `first_only` looks no further than the first match, which cost no more than finding the message did.
+    """
+    first = {
+        "$let": {
+            "vars": {"found": _first(marking)},
+            "in": {"from": "$$found.idx", "size": {"$strLenCP": {"$ifNull": ["$$found.match", ""]}}},
+        }
+    }
+    window = {
+        "$cond": [
+            {"$lte": ["$length", REACH]},
+            "$content",  # all of it, where '^' and lookbehinds see what is before them
+            {"$substrCP": ["$content", {"$ifNull": ["$first.from", 0]}, REACH]},
+        ]
+    }
+    places = {
+        "$map": {
+            "input": {
+                "$filter": {
+                    "input": _regex("$regexFindAll", window, marking, _STEPS // REACH),
+                    "as": "found",
+                    "cond": {"$ne": ["$$found.match", ""]},
+                }
+            },
+            "as": "found",
+            "in": ["$$found.idx", {"$strLenCP": "$$found.match"}],
+        }
+    }
+    wanted = {"$max": [0, {"$min": [_behind("$first.from", LEAD), {"$subtract": ["$length", SNIPPET]}]}]}
+    shown: Expression = {"length": 1, "first": 1}
+    if not first_only:
+        shown["places"] = {"$slice": [places, MAX_RANGES + 1]}
+    if with_text:
+        shown["wanted"] = wanted
+        shown["piece"] = {"$substrCP": ["$content", {"$max": [0, _behind(wanted, 1)]}, SNIPPET + 2]}
+    return [
+        {"$project": {"content": 1, "length": {"$strLenCP": "$content"}}},
+        {"$project": {"content": 1, "length": 1, "first": first}},
+        {"$project": shown},
+    ]
+
+
+_STEPS = 10_000_000
+"""About a third of a second. The database looks at the time only between two messages, and PCRE counts its steps anew
+for each place, so the longer a text is the fewer steps each of its places may take; else it is an error (51156)."""
+_LENGTHS = (500, 4000, 20_000, 100_000)
+_FEWEST_STEPS = 50
+UNMARKED = Marking("(?!)", "")
+"""Matches nothing at all."""
+
+
+def _first(marking: Marking) -> Expression:
+    if marking.is_trusted:
+        return _regex("$regexFind", "$content", marking, 0)
+    branches = [
+        {"case": {"$lte": ["$length", length]}, "then": _regex("$regexFind", "$content", marking, _STEPS // length)}
+        for length in _LENGTHS
+    ]
+    return {"$switch": {"branches": branches, "default": _regex("$regexFind", "$content", marking, _FEWEST_STEPS)}}
+
+
+def _regex(operator: str, text: Any, marking: Marking, steps: int) -> Expression:
+    """`steps`: from each place, unless the pattern is trusted."""
+    pattern = marking.pattern if marking.is_trusted else f"(*LIMIT_MATCH={steps}){marking.pattern}"
+    return {operator: {"input": text, "regex": {"$literal": pattern}, "options": marking.options}}
+
+
+def _behind(place: Any, distance: int) -> Expression:
+    return {"$subtract": [{"$ifNull": [place, 0]}, distance]}
+
+
+def ranges_of(row: Mapping[str, Any]) -> list[Range]:
+    """The matches, but for empty ones."""
+    beginning: int | None = row["first"].get("from")
+    if beginning is None:
+        return []
+    end = beginning + row["first"]["size"]
+    offset = 0 if row["length"] <= REACH else beginning
+    others = [(offset + place, offset + place + size) for place, size in row.get("places", ())]
+    first = [(beginning, end)] if end > beginning else []
+    # The cut may let other things match at the first place than did there.
+    return [*first, *(each for each in others if each[0] >= end)][:MAX_RANGES]
+
+
+def snippet_of(row: Mapping[str, Any]) -> Snippet:
+    """The snippet, cut between words, or at least between characters as a reader sees them."""
+    piece: str = row["piece"]
+    wanted: int = row["wanted"]
+    origin = max(0, wanted - 1)
+    start = 0 if wanted == 0 else _beginning(piece, wanted - origin, wanted - origin + SLACK)
+    high = wanted - origin + SNIPPET
+    end = _end(piece, high - SLACK, high) if high < len(piece) else len(piece)
+    return Snippet(piece[start:end], origin + start, ranges_of(row), row["length"])
+
+
+def _beginning(text: str, low: int, high: int) -> int:
+    places = range(low, min(high, len(text) - 1) + 1)
+    between_words = (place for place in places if text[place - 1].isspace() and not text[place].isspace())
+    return next(between_words, next((place for place in places if _is_border(text, place)), low))
+
+
+def _end(text: str, low: int, high: int) -> int:
+    places = range(high, low - 1, -1)
+    between_words = (place for place in places if text[place].isspace() and not text[place - 1].isspace())
+    return next(between_words, next((place for place in places if _is_border(text, place)), high))
+
+
+def _is_border(text: str, place: int) -> bool:
+    """Whether no character, as a reader sees it, reaches over the place."""
+    before, behind = text[place - 1], text[place]
+    if before == _JOINER or _MODIFIERS[0] <= behind <= _MODIFIERS[1] or unicodedata.category(behind) in _ATTACHED:
+        return False
+    return not (_FLAGS[0] <= before <= _FLAGS[1] and _FLAGS[0] <= behind <= _FLAGS[1])
+
+
+_JOINER = "\u200d"
+_ATTACHED = frozenset({"Mn", "Mc", "Me", "Cf"})
+_MODIFIERS = ("\U0001f3fb", "\U0001f3ff")
+_FLAGS = ("\U0001f1e6", "\U0001f1ff")
