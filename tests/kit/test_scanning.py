@@ -1,5 +1,6 @@
 """Searches that read a list in slices find what one look at every row finds, each row once, however often they stop."""
 
+import random
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle
@@ -125,14 +126,23 @@ rows_of = st.lists(
     ),
     max_size=30,
 )
+
+
+def by_lot(seed: int, slowest: float, failing: float, first_rows: int, most_rows: int) -> Circumstances:
+    """Time that passes, and queries that fail, by lot."""
+    lot = random.Random(seed)
+    steps = iter(lambda: lot.choice([0.0, 0.001, 0.05, slowest]), None)
+    failures = iter(lambda: lot.random() < failing, None)
+    return Circumstances(steps, Pace(first_rows=first_rows, most_rows=most_rows), failures)
+
+
 circumstances = st.builds(
-    lambda steps, first, most, failures: Circumstances(
-        cycle(steps), Pace(first_rows=first, most_rows=most), cycle([*failures, False])
-    ),
-    st.lists(st.sampled_from([0.0, 0.001, 0.05, 0.3, 0.9]), min_size=1, max_size=7),
+    by_lot,
+    st.integers(0, 999),
+    st.sampled_from([0.0, 0.3, 0.9]),
+    st.sampled_from([0.0, 0.1, 0.3]),
     st.integers(1, 9),
     st.integers(1, 20),
-    st.lists(st.booleans(), max_size=5),
 )
 QUERIES: list[dict[str, str]] = [
     {"q": "x"},
@@ -160,7 +170,7 @@ async def test_the_pages_of_a_search_are_what_it_finds(
     listing = parse_listing(SAMPLES, [("sort", sort), *query.items()])
     whole = await scanned.collection.find(EVERYTHING.where(*listing.all_conditions), sort=listing.sort.keys).to_list()
     scanned.circumstances = given_circumstances
-    asked = {"sort": sort, "limit": limit, **query}
+    asked: dict[str, Any] = {"sort": sort, "limit": limit, **query}
 
     first = await insistent(scanned, **asked)
     there = [first, *await walk(scanned, "after", first, **asked)]
@@ -173,7 +183,7 @@ async def test_the_pages_of_a_search_are_what_it_finds(
 
 
 @given(st.sampled_from(SORTS), st.integers(1, 7), circumstances, st.sampled_from(["after", "before"]))
-@slow
+@settings(slow, max_examples=30)
 async def test_rows_that_stay_are_found_once_while_others_come_and_go(
     scanned: Scanned, sort: str, limit: int, given_circumstances: Circumstances, side: str
 ) -> None:
@@ -181,7 +191,7 @@ async def test_rows_that_stay_are_found_once_while_others_come_and_go(
     await scanned.collection.delete_many({})
     await scanned.collection.insert_many(rows)
     going, staying = rows[:10], {row["_id"] for row in rows[10:] if "3" in row["title"]}
-    asked = {"sort": sort, "limit": limit, "q": "3"}
+    asked: dict[str, Any] = {"sort": sort, "limit": limit, "q": "3"}
     start = await insistent(scanned, **asked)
     if side == "before":
         start = (await walk(scanned, "after", start, **asked) or [start])[-1]
@@ -214,7 +224,7 @@ async def test_rows_that_stay_are_found_once_while_others_come_and_go(
 
 async def test_a_page_without_a_find_leads_on(scanned: Scanned) -> None:
     await scanned.collection.insert_many([sample(number) for number in range(40)])
-    asked = {"sort": "number", "q": "t37"}
+    asked: dict[str, Any] = {"sort": "number", "q": "t37"}
     scanned.circumstances = Circumstances(cycle([0.3]), Pace(first_rows=5, most_rows=5))
 
     first = await opened(scanned, **asked)
@@ -295,16 +305,15 @@ async def test_a_search_that_an_index_answers_takes_no_place(database: Database,
 
 
 async def test_what_runs_out_of_time_leaves_nothing_behind_on_the_server(samples: SampleRepository) -> None:
-    """A row takes the pattern about 3 ms."""
-    await samples.collection.insert_many([sample(number, title="a" * 500 + "!") for number in range(3000)])
+    """A row takes the pattern about 0.2 s."""
+    await samples.collection.insert_many([sample(number, title="a" * 500) for number in range(200)])
 
-    page = await opened(samples, q="^(a{1,20}){1,4}.{1,30}[^!]!x", match="regex")
+    page = await opened(samples, q=".{1,30}.*[yz]", match="regex")
 
-    running = await samples.collection.database.client.admin.aggregate(
-        [{"$currentOp": {}}, {"$match": {"ns": {"$regex": "samples$"}, "active": True}}]
-    )
+    admin = samples.collection.database.client.admin
+    running = await admin.command({"currentOp": True, "active": True, "ns": {"$regex": "samples$"}})
     assert page.partial
-    assert await running.to_list() == []
+    assert running["inprog"] == []
 
 
 async def test_every_query_of_a_search_has_a_limit_of_time(database: Database, samples: SampleRepository) -> None:

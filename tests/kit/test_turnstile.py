@@ -153,7 +153,8 @@ async def test_who_is_cancelled_when_the_turn_has_just_come_passes_it_on() -> No
 
 @given(st.lists(st.tuples(st.sampled_from(["come", "leave", "cancel"]), st.sampled_from("abc"), st.integers(0, 9))))
 async def test_whatever_happens_the_limits_hold_and_nobody_is_forgotten(steps: list[tuple[str, str, int]]) -> None:
-    turnstile, visits = Turnstile(2, per_caller=1, max_waiting=99, wait_seconds=60), []
+    turnstile = Turnstile(2, per_caller=1, max_waiting=99, wait_seconds=60)
+    visits: list[Visit] = []
     for what, caller, number in steps:
         present = [visit for visit in visits if not visit.task.done()]
         if what == "come":
