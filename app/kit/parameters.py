@@ -71,7 +71,7 @@ def _search(resource: Resource) -> list[Schema]:
     labels = ", ".join(column.label for column in resource.searchable)
     text = {"type": "string", "minLength": 1, "maxLength": MAX_QUERY_CHARACTERS}
     return [
-        _query("q", f"Search in: {labels}", text),
+        _query("q", f"Search in: {labels}; what takes more than two seconds answers a `partial` page", text),
         _query("match", "How `q` is understood", {"type": "string", "enum": list(MATCHES), "default": "literal"}),
         _query("case_sensitive", "Tell capital from small letters", {"type": "boolean", "default": False}),
     ]

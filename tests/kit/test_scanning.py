@@ -255,7 +255,7 @@ async def test_slices_grow_while_they_are_quick_and_shrink_when_they_are_not() -
     assert pace.next_rows(128, 0.15) == 64
     assert pace.next_rows(1, 100) == 1
     assert pace.next_rows(100_000, 0) == 100_000
-    assert [pace.fewer_rows(128), pace.fewer_rows(3)] == [32, 1]
+    assert [pace.fewer_rows(128), pace.fewer_rows(3)] == [16, 1]
 
 
 async def test_a_text_that_is_too_complex_is_named_behind_all_that_comes_before_it(scanned: Scanned) -> None:
