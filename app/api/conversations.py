@@ -56,7 +56,12 @@ async def _create(services: Services, principal: Principal, new: ConversationCre
     return await services.conversations.create(owner_id, new)
 
 
-@routes.get("", response_model=Page[ConversationRead], openapi_extra=list_parameters(CONVERSATIONS))
+@routes.get(
+    "",
+    response_model=Page[ConversationRead],
+    responses=problem_responses(429),
+    openapi_extra=list_parameters(CONVERSATIONS),
+)
 async def list_conversations(request: Request, principal: Reader, services: ServicesDep) -> Response:
     """Conversations you may see; deleted ones only with `status=deleted`."""
     listing = parse_listing(CONVERSATIONS, request.query_params.multi_items())
@@ -163,7 +168,10 @@ async def fork_conversation(
 
 
 @routes.get(
-    "/{id}/messages", response_model=Page[MessageRead], responses=_ONE, openapi_extra=list_parameters(TRANSCRIPT)
+    "/{id}/messages",
+    response_model=Page[MessageRead],
+    responses=problem_responses(404, 429),
+    openapi_extra=list_parameters(TRANSCRIPT),
 )
 async def list_transcript(id: IdPath, request: Request, principal: Reader, services: ServicesDep) -> Response:
     """The messages in order; `sort=-seq` for the newest first."""

@@ -17,7 +17,9 @@ from app.kit.schemas import Page
 routes = router("/messages", "messages", responses=problem_responses(401, 403, 422, 503))
 
 
-@routes.get("", response_model=Page[MessageRead], openapi_extra=list_parameters(MESSAGES))
+@routes.get(
+    "", response_model=Page[MessageRead], responses=problem_responses(429), openapi_extra=list_parameters(MESSAGES)
+)
 async def list_messages(request: Request, principal: Reader, services: ServicesDep) -> Response:
     """Messages of all conversations you may see: search them with `q`."""
     listing = parse_listing(MESSAGES, request.query_params.multi_items())

@@ -35,7 +35,7 @@ async def create_user(new: UserCreate, _: Admin, once: OnceDep, services: Servic
     return await once.run(create)
 
 
-@routes.get("", response_model=Page[UserRead], openapi_extra=list_parameters(USERS))
+@routes.get("", response_model=Page[UserRead], responses=problem_responses(429), openapi_extra=list_parameters(USERS))
 async def list_users(request: Request, principal: Reader, services: ServicesDep) -> Response:
     """Users you may see: all for admins and analysts, yourself otherwise."""
     listing = parse_listing(USERS, request.query_params.multi_items())

@@ -80,7 +80,7 @@ def _search(resource: Resource) -> list[Schema]:
     labels = ", ".join(column.label for column in resource.searchable)
     text = {"type": "string", "minLength": 1, "maxLength": MAX_QUERY_CHARACTERS}
     return [
-        query_parameter("q", f"Search in: {labels}", text),
+        query_parameter("q", f"Search in: {labels}; what takes more than two seconds answers a `partial` page", text),
         query_parameter(
             "match", "How `q` is understood", {"type": "string", "enum": list(MATCHES), "default": "literal"}
         ),

@@ -7,10 +7,10 @@ much sooner. What would need more is an error (51156) and not "no match".
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-Expression = Mapping[str, Any]
+Expression = dict[str, Any]
 
 _WHOLE_RECURSION = re.compile(r"\(\?[R0]|\\g[<{'][+-]?0")
 _COMMENTS = re.compile(r"\(\?[a-zA-Z^-]*x")

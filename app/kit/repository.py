@@ -32,6 +32,9 @@ from app.kit.windows import with_windows
 Row = dict[str, Any]
 _CODEC_OPTIONS: CodecOptions[Row] = CodecOptions(tz_aware=True)
 D = TypeVar("D", bound=StoredDocument)
+_COUNTED_TOO_LONG = (
+    "To count what is found needs more time than it may take; leave `count` out, or narrow it with filters."
+)
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,8 @@ class Repository(Generic[D]):
         async with patience(), self.effort(scope) as effort:
             read = self._reader(scope, listing, [condition, *listing.conditions], effort)
             leaf = await open_leaf(read, listing.sort, listing.limit, position, is_backward=listing.is_backward)
+            if leaf.partial and listing.count is not None:
+                raise QueryTooExpensive(_COUNTED_TOO_LONG)
             total = await self._count(scope.where(condition, *listing.all_conditions), listing, effort)
         following, previous = (
             None if edge is None else self._cursors.encode(fingerprint, edge) for edge in (leaf.next, leaf.prev)
@@ -276,9 +281,7 @@ class Repository(Generic[D]):
         except OperationFailure as error:
             if error.code not in GIVEN_UP:
                 raise
-            raise QueryTooExpensive(
-                "To count what is found needs more time than it may take; leave `count` out, or narrow it with filters."
-            ) from error
+            raise QueryTooExpensive(_COUNTED_TOO_LONG) from error
 
 
 def _all_of(*conditions: Mapping[str, Any]) -> dict[str, Any]:

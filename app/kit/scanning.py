@@ -47,7 +47,7 @@ class Pace:
     most_rows: int = 100_000
     slice_seconds: float = 0.075
     """What a slice should take."""
-    longest_slice_seconds: float = 0.3
+    longest_slice_seconds: float = 0.2
     index_seconds: float = 0.3
     """What the index may take before the rows are read instead."""
 
@@ -59,7 +59,7 @@ class Pace:
     @staticmethod
     def fewer_rows(rows: int) -> int:
         """The size of the slice in place of one that could not be read."""
-        return max(1, rows // 4)
+        return max(1, rows // 8)
 
 
 class SearchReader:

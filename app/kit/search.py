@@ -47,8 +47,7 @@ class Search:
     @cached_property
     def condition(self) -> Condition:
         """The condition that decides."""
-        alternatives = [_CONDITIONS[self.match](path, self.pattern, self.options) for path in self.paths]
-        return alternatives[0] if len(alternatives) == 1 else {"$or": alternatives}
+        return _CONDITIONS[self.match](self.paths, self.pattern, self.options)
 
     @cached_property
     def indexed_condition(self) -> Condition:
@@ -89,13 +88,18 @@ def _check(query: str) -> None:
         raise ValueError("holds a NUL character, which cannot be searched for")
 
 
-def _found(path: str, pattern: str, options: str) -> Condition:
-    return {path: {"$regex": pattern, "$options": options}}
+def _found(paths: Sequence[str], pattern: str, options: str) -> Condition:
+    return _any_of([{path: {"$regex": pattern, "$options": options}} for path in paths])
 
 
-def _found_or_fails(path: str, pattern: str, options: str) -> Condition:
-    text = {"$ifNull": [f"${path}", ""]}
-    return {"$expr": matches(text, {"$strLenBytes": text}, pattern, options)}
+def _found_or_fails(paths: Sequence[str], pattern: str, options: str) -> Condition:
+    """One `$expr` for all paths: the database asks it last, of rows that meet all other conditions."""
+    texts = [{"$ifNull": [f"${path}", ""]} for path in paths]
+    return {"$expr": _any_of([matches(text, {"$strLenBytes": text}, pattern, options) for text in texts])}
+
+
+def _any_of(alternatives: list[Condition]) -> Condition:
+    return alternatives[0] if len(alternatives) == 1 else {"$or": alternatives}
 
 
 _PATTERNS: Mapping[Match, Callable[[str], str]] = {
@@ -103,7 +107,7 @@ _PATTERNS: Mapping[Match, Callable[[str], str]] = {
     "prefix": lambda query: f"^{re.escape(query)}",
     "regex": lambda query: query,
 }
-_CONDITIONS: Mapping[Match, Callable[[str, str, str], Condition]] = {
+_CONDITIONS: Mapping[Match, Callable[[Sequence[str], str, str], Condition]] = {
     "literal": _found,
     "prefix": _found,
     "regex": _found_or_fails,

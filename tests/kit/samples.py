@@ -8,6 +8,7 @@ from app.kit.documents import StoredDocument
 from app.kit.paging import Cursors
 from app.kit.repository import Repository, Row
 from app.kit.resource import Column, Resource
+from app.kit.turnstile import Turnstile
 
 SAMPLES = Resource(
     name="samples",
@@ -36,8 +37,8 @@ SAMPLES = Resource(
 class SampleRepository(Repository[StoredDocument]):
     resource = SAMPLES
 
-    def __init__(self, cursors: Cursors, collection: AsyncCollection[Row]) -> None:
-        super().__init__(cursors)
+    def __init__(self, cursors: Cursors, collection: AsyncCollection[Row], turnstile: Turnstile | None = None) -> None:
+        super().__init__(cursors, turnstile)
         self._collection = collection
 
     @property
