@@ -112,7 +112,7 @@ async def _served(arena: Arena, database: Database, stored: Stored) -> Sequence[
             async with Client(server.port, key) as client:
                 tables.append(await _answers(database, client, kinds, who, scope))
         arena.console.print("Search: deep pages, hostile patterns ...", style="dim")
-        tables.append(await deep_pages(database, server))
+        tables.append(await deep_pages(database, server.port, KEY))
         tables += await hostile(database, server, stored.owners, arena.mongod())
     return tables
 
