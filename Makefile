@@ -6,6 +6,13 @@ STAMP := $(VENV)/.installed
 
 .PHONY: help run test check format bench clean
 
+ifeq ($(firstword $(MAKECMDGOALS)),bench)
+# What follows "bench" are names of measurements, not of things to make.
+MEASUREMENTS := $(wordlist 2,$(words $(MAKECMDGOALS)),$(MAKECMDGOALS))
+.PHONY: $(MEASUREMENTS)
+$(MEASUREMENTS): ; @:
+endif
+
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
 
@@ -33,8 +40,8 @@ format: $(STAMP) ## Rewrite the sources in the project's format
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: $(STAMP) ## Measure it beside the bare driver, the bare upstream and LiteLLM
-	@$(BIN)/python -m bench
+bench: $(STAMP) ## Measure it beside the bare driver, the bare upstream and LiteLLM; "make bench search": some of it
+	@$(BIN)/python -m bench $(MEASUREMENTS)
 
 clean: ## Remove the environment and caches (never ./data)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -21,6 +21,7 @@ from bench import followers, turns
 from bench.arena import Arena, many_files
 from bench.peers import FakeUpstream, LiteLLM
 from bench.rest import rest
+from bench.search import DATA, MESSAGES, search
 from bench.server import Server
 
 LITELLM = "BENCH_LITELLM"
@@ -33,7 +34,12 @@ MEASUREMENTS: Mapping[str, Callable[[Arena], Awaitable[Sequence[Table]]]] = {
     "crowd": turns.crowd,
     "across": followers.across,
     "memory": followers.memory,
+    "search": search,
 }
+_VARIABLES = f"""environment:
+  {LITELLM}   path of LiteLLM's executable, which is else left out
+  {MESSAGES}  how many messages to search, such as 10000,100000,1000000
+  {DATA}      folder of the transcripts they are made of"""
 _WITH_LITELLM = frozenset(("added", "slow"))
 
 
@@ -83,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m bench",
         description="Measures Verbatim beside the bare driver, the bare upstream and LiteLLM's proxy.",
-        epilog=f"measurements:\n{measurements}\n\n{LITELLM}: path of LiteLLM's executable, which is else left out.",
+        epilog=f"measurements:\n{measurements}\n\n{_VARIABLES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("names", nargs="*", metavar="MEASUREMENT", help="all of them when none is named")

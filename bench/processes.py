@@ -10,6 +10,12 @@ import psutil
 _PATIENCE = 60.0
 
 
+def cpu_seconds(process: psutil.Process) -> float:
+    """That it has used, without those of its children."""
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
 class Process:
     """A process that has been started."""
 
@@ -34,8 +40,7 @@ class Process:
 
     def cpu_seconds(self) -> float:
         """Of the process itself: what it starts, such as a database, is not counted."""
-        times = self._usage.cpu_times()
-        return float(times.user + times.system)
+        return cpu_seconds(self._usage)
 
     def memory(self) -> int:
         """Resident bytes."""

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from bench.arena import Arena, settle, targets
 from bench.peers import Pace
-from bench.processes import PeakMemory, Process
+from bench.processes import PeakMemory, Process, cpu_seconds
 from bench.server import Server
 from bench.streams import Run, Target, run_streams
 from bench.tables import mebibytes, ratio, table
@@ -90,10 +90,7 @@ def _shifted(target: Target, by: int) -> Target:
 
 
 def _cpu_seconds(process: psutil.Process | None) -> float:
-    if process is None:
-        return 0.0
-    times = process.cpu_times()
-    return float(times.user + times.system)
+    return 0.0 if process is None else cpu_seconds(process)
 
 
 def _added_row(clients: int, name: str, each: _Measured, litellm: _Measured | None) -> Sequence[str]:
