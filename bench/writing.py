@@ -10,14 +10,12 @@ import psutil
 from bson import ObjectId
 from rich.table import Table
 
-from app.conversations.model import Message
+from app.conversations.model import UNMARKED, Message
 from app.services import Services
 from bench.processes import cpu_seconds
 from bench.stored import Stored
 from bench.tables import table
 
-UNINDEXED = "unindexed_v1"
-"""Name of the index of the messages that the search index does not hold yet."""
 _BLOCKS = 20
 _INSERTS = 200
 """Of a block: enough for MongoDB's CPU, which the system counts in hundredths of a second."""
@@ -31,19 +29,16 @@ class _Cost:
     cpu: list[float] = field(default_factory=list)
 
 
-async def catch_up(services: Services) -> bool:
-    """Index every message that is stored; False when this revision has no search index."""
-    index = getattr(services, "message_index", None)
-    if index is not None:
-        await index.catch_up()
-    return index is not None
+async def catch_up(services: Services) -> None:
+    """Index every message that is stored."""
+    async for _ in services.content_index.catch_up():
+        pass
 
 
 async def building(services: Services, mongod: psutil.Process, size: int) -> Sequence[Table]:
     """What it takes to index messages that are there."""
     wall, own, database = time.perf_counter(), time.process_time(), cpu_seconds(mongod)
-    if not await catch_up(services):
-        return []
+    await catch_up(services)
     seconds, own = time.perf_counter() - wall, (time.process_time() - own) / size * 1e6
     database = (cpu_seconds(mongod) - database) / size * 1e6
     made = table(
@@ -100,13 +95,11 @@ async def _insert(services: Services, mongod: psutil.Process, messages: Sequence
 
 @asynccontextmanager
 async def _without_index() -> AsyncIterator[None]:
-    """Drop the index until the block ends, if this revision has it."""
+    """Drop the index of the messages that wait to be indexed, until the block ends."""
     collection = Message.get_pymongo_collection()
-    indexes = [index for index in Message.Settings.indexes if index.document["name"] == UNINDEXED]
-    for index in indexes:
-        await collection.drop_index(index.document["name"])
+    indexes = [index for index in Message.Settings.indexes if index.document["name"] == UNMARKED]
+    await collection.drop_index(UNMARKED)
     try:
         yield
     finally:
-        if indexes:
-            await collection.create_indexes(indexes)
+        await collection.create_indexes(indexes)
