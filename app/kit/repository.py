@@ -31,6 +31,8 @@ from app.kit.windows import with_windows
 
 Row = dict[str, Any]
 _CODEC_OPTIONS: CodecOptions[Row] = CodecOptions(tz_aware=True)
+_BATCH_SEARCH_SECONDS = 10.0
+"""After which a search that fills no batch goes on with the next one."""
 D = TypeVar("D", bound=StoredDocument)
 _COUNTED_TOO_LONG = (
     "To count what is found needs more time than it may take; leave `count` out, or narrow it with filters."
@@ -162,8 +164,7 @@ class Repository(Generic[D]):
         position: Position | None = None
         async with self._still(listing.sort) as session:
             while True:
-                with pymongo.timeout(EXPORT_PAGE_SECONDS):
-                    run = await self._batch(scope, listing, conditions, position, size, session)
+                run = await self._batch(scope, listing, conditions, position, size, session)
                 if run.rows:
                     yield run.rows
                 position = run.end(listing.sort)
@@ -181,12 +182,15 @@ class Repository(Generic[D]):
     ) -> Run:
         """The next rows behind a place; of a search that takes long perhaps none yet, but a place to go on from."""
         if listing.is_search and not listing.sort.mutable:
-            async with Effort(self._turnstile, None, EXPORT_PAGE_SECONDS / 2) as effort:
+            async with patience(), Effort(self._turnstile, None, _BATCH_SEARCH_SECONDS) as effort:
                 return await self._reader(scope, listing, conditions, effort)(listing.sort, position, size)
         selected = [*conditions, *(search.indexed_condition for search in listing.searches)]
         if position is not None:
             selected.append(after(listing.sort, position))
-        return await self._read(scope.where(*selected), self._projection(listing), listing.sort, size, session=session)
+        with pymongo.timeout(EXPORT_PAGE_SECONDS):
+            return await self._read(
+                scope.where(*selected), self._projection(listing), listing.sort, size, session=session
+            )
 
     @asynccontextmanager
     async def _still(self, sort: Sort) -> AsyncIterator[AsyncClientSession | None]:
