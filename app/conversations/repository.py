@@ -171,20 +171,18 @@ class MessageRepository(Repository[Message]):
         self._index = index
 
     def _reader(self, scope: Scope, listing: Listing, filters: Sequence[Mapping[str, Any]], effort: Effort) -> Read:
-        by_reading = super()._reader(scope, listing, filters, effort)
-        conditions = [*filters, *(search.condition for search in listing.searches)]
+        def few(name: str | None, *conditions: Mapping[str, Any]) -> SearchReader:
+            """Reads all rows of an index, where there are so few that the answer can be expected at once."""
+            find = self._finder(scope, listing, hint=name)
+            return SearchReader(find, [*filters, *conditions], listing.searches, effort, self.pace, is_indexed=True)
+
         sought = self._sought(scope, listing, filters)
         if self._index is None or sought is None:
-            return by_reading
-        unmarked = SearchReader(
-            self._finder(scope, listing, hint=UNMARKED),
-            [*filters, {MARK: None}],
-            listing.searches,
-            effort,
-            self.pace,
-            is_indexed=True,  # there are few
-        )
+            is_of_one = listing.is_search and _value_of("conversation_id", filters) is not None
+            return few(None) if is_of_one else super()._reader(scope, listing, filters, effort)
+        unmarked = few(UNMARKED, {MARK: None})
         find = self._finder(scope, listing, hint="_id_")
+        conditions = [*filters, *(search.condition for search in listing.searches)]
         indexed = IndexedReader(self._index.lookup, sought, find, unmarked, conditions, effort, self.pace)
 
         async def read(sort: Sort, start: Position | None, size: int) -> Run:

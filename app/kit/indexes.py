@@ -46,8 +46,11 @@ def found_unless(common: str, path: str, *, owner: str | None = None) -> list[In
 
 
 def lacking(path: str, *, name: str) -> IndexModel:
-    """The rows that lack a value, in the usual order: those that something has still to be done with."""
-    keys = [("created_at", DESCENDING), ("_id", DESCENDING)]
+    """The rows that lack a value, in the usual order: those that something has still to be done with.
+
+    The path is part of it because Beanie takes two indexes of the same keys for one.
+    """
+    keys = [(path, ASCENDING), ("created_at", DESCENDING), ("_id", DESCENDING)]
     return IndexModel(keys, name=name, partialFilterExpression={path: None})
 
 

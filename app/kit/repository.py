@@ -31,6 +31,8 @@ from app.kit.windows import with_windows
 
 Row = dict[str, Any]
 _CODEC_OPTIONS: CodecOptions[Row] = CodecOptions(tz_aware=True)
+_BATCH_SEARCH_SECONDS = 10.0
+"""After which a search that fills no batch goes on with the next one."""
 D = TypeVar("D", bound=StoredDocument)
 _COUNTED_TOO_LONG = (
     "To count what is found needs more time than it may take; leave `count` out, or narrow it with filters."
@@ -158,20 +160,37 @@ class Repository(Generic[D]):
         primary. Where a change could move a row from one batch into another, all of them read one snapshot, which the
         database keeps for five minutes.
         """
+        conditions = [condition or {}, *listing.conditions]
         position: Position | None = None
-        projection = self._projection(listing)
         async with self._still(listing.sort) as session:
             while True:
-                selected = [condition or {}, *listing.all_conditions]
-                if position is not None:
-                    selected.append(after(listing.sort, position))
-                with pymongo.timeout(EXPORT_PAGE_SECONDS):
-                    run = await self._read(scope.where(*selected), projection, listing.sort, size, session=session)
+                run = await self._batch(scope, listing, conditions, position, size, session)
                 if run.rows:
                     yield run.rows
-                    position = Position.of(run.rows[-1], listing.sort)
-                if run.is_last:
+                position = run.end(listing.sort)
+                if position is None:
                     return
+
+    async def _batch(
+        self,
+        scope: Scope,
+        listing: Listing,
+        conditions: Sequence[Mapping[str, Any]],
+        position: Position | None,
+        size: int,
+        session: AsyncClientSession | None,
+    ) -> Run:
+        """The next rows behind a place; of a search that takes long perhaps none yet, but a place to go on from."""
+        if listing.is_search and not listing.sort.mutable:
+            async with patience(), Effort(self._turnstile, None, _BATCH_SEARCH_SECONDS) as effort:
+                return await self._reader(scope, listing, conditions, effort)(listing.sort, position, size)
+        selected = [*conditions, *(search.indexed_condition for search in listing.searches)]
+        if position is not None:
+            selected.append(after(listing.sort, position))
+        with pymongo.timeout(EXPORT_PAGE_SECONDS):
+            return await self._read(
+                scope.where(*selected), self._projection(listing), listing.sort, size, session=session
+            )
 
     @asynccontextmanager
     async def _still(self, sort: Sort) -> AsyncIterator[AsyncClientSession | None]:

@@ -26,7 +26,7 @@ _NEEDS = 3
 """At most so many needs are looked up; what else is needed is seen in the rows."""
 _TERMS = 6
 """Of each literal at most so many terms, so many places apart."""
-_APART = 3
+_APART = 2
 _FIRST_SEGMENTS = 4
 """So many are asked first: the newest rows are in small segments, and often enough."""
 _FIRST_KEYS = 64

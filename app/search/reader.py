@@ -93,7 +93,7 @@ class IndexedReader:
         seconds = left if len(ids) == 1 else min(left, self._pace.longest_slice_seconds)
         conditions = [{"_id": {"$in": list(ids)}}, *self._conditions]
         try:
-            return await self._find(conditions, found.sort, len(ids), seconds=seconds)
+            return await self._find(conditions, found.sort, found.wanted, seconds=seconds)
         except OperationFailure as error:
             if error.code not in GIVEN_UP:
                 raise
@@ -124,6 +124,11 @@ class _Found:
     looked_at: int = 0
     reached: Position | None = None
     at_once: int = 1000
+
+    @property
+    def wanted(self) -> int:
+        """How many more rows fill it; the last one only tells that there are more."""
+        return self.size + 1 - len(self.rows)
 
     @property
     def is_full(self) -> bool:

@@ -32,6 +32,12 @@ def test_users_see_their_own_rows_and_admins_all(resource: Resource) -> None:
 
 
 @pytest.mark.parametrize("role", ROLES)
+def test_a_scope_tells_who_asks(role: Role) -> None:
+    assert principal(role).scope(MESSAGES).asker == ME
+    assert EVERYTHING.asker is None
+
+
+@pytest.mark.parametrize("role", ROLES)
 def test_no_scope_gives_more_than_the_role(role: Role) -> None:
     for permission in PERMISSIONS:
         narrow = principal(role, permission)

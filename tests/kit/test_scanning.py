@@ -305,7 +305,7 @@ async def test_a_search_that_an_index_answers_takes_no_place(database: Database,
 
 
 async def test_what_runs_out_of_time_leaves_nothing_behind_on_the_server(samples: SampleRepository) -> None:
-    """A row takes the pattern about 0.2 s."""
+    """A row takes the pattern about 0.1 s."""
     await samples.collection.insert_many([sample(number, title="a" * 500) for number in range(200)])
 
     page = await opened(samples, q=".{1,30}.*[yz]", match="regex")
