@@ -66,7 +66,10 @@ class IndexBuilder:
         self._scrub_seconds = scrub_seconds
         self._scrub_at = 0.0
         self._name = secrets.token_hex(8)
-        self._is_holder = False
+        self._writing: ObjectId | None = None
+        self._is_prepared = False
+        self.is_holder = False
+        """Whether this one builds, as far as it knows."""
 
     async def round(self, *, least: int | None = None) -> int | None:
         """One step of whatever there is to do; answers how many rows it dealt with, 0 when there is nothing.
@@ -75,16 +78,29 @@ class IndexBuilder:
 
         None while another process builds. Raises LeaseLost when one has taken over meanwhile.
         """
+        try:
+            return await self._step(least or self._sizes.least)
+        except LeaseLost:
+            await self._give_up()
+            raise
+
+    async def release(self) -> None:
+        """Let another process build."""
+        await self._store.release(self._name)
+        self.is_holder = self._is_prepared = False
+
+    async def _step(self, least: int) -> int | None:
         if not await self._store.acquire(self._name):
-            self._is_holder = False
+            self.is_holder = self._is_prepared = False
             return None
-        if not self._is_holder:
+        self.is_holder = True
+        if not self._is_prepared:
             await self._store.prepare()
             await self._drop_strays()
-            self._is_holder = True
+            self._is_prepared = True
         index = await self._store.index()
         await self._drop_retired(index)
-        if rows := await self._add(least or self._sizes.least):
+        if rows := await self._add(least):
             return rows
         if time.monotonic() >= self._scrub_at:
             self._scrub_at = time.monotonic() + self._scrub_seconds
@@ -92,10 +108,16 @@ class IndexBuilder:
                 return rows
         return await (self._rebuild(index) if "rebuild" in index else self._merge(index["segments"]))
 
-    async def release(self) -> None:
-        """Let another process build."""
-        await self._store.release(self._name)
-        self._is_holder = False
+    async def _give_up(self) -> None:
+        """Another process builds, and has removed what it knew of the segment that was being written here."""
+        self.is_holder = self._is_prepared = False
+        if self._writing is not None:
+            await self._store.drop(self._writing)
+            self._writing = None
+
+    async def _begin(self, id: ObjectId) -> None:
+        await self._store.begin(id)
+        self._writing = id
 
     async def _add(self, least: int) -> int:
         """A segment of rows that are in none."""
@@ -106,26 +128,32 @@ class IndexBuilder:
             return 0
         id = await self._write(rows)
         await self._store.replace(self._name, [], [id])
+        self._writing = None
         await self._table.mark(rows)
         return len(rows)
 
     async def _rebuild(self, index: Row) -> int:
-        """A segment of rows that old ones have; behind the last one, the new ones take the place of the old."""
+        """A segment of the next rows of the table; behind the last ones, the new segments take the place of the old.
+
+        Of all rows, not of those with a mark only: a process that lost the lease may still be about to set marks, of
+        rows that an old segment has.
+        """
         rebuild = index["rebuild"]
-        rows = await self._table.marked_after(rebuild["last"], self._sizes.most)
+        rows = await self._table.after(rebuild["last"], self._sizes.most)
         if not rows:
             await self._store.finish_rebuilding(self._name)
             return 1
         id = await self._write(rows)
         last = [rows[-1][self._table.order], rows[-1]["_id"]]
         await self._store.continue_rebuilding(self._name, id, last, len(rows))
+        self._writing = None
         return len(rows)
 
     async def _write(self, rows: Sequence[Row]) -> ObjectId:
         """Store a segment of these rows."""
         draft = await in_thread(partial(build, [self._table.text_of(row) for row in rows]))
         id = draft.outline.id
-        await self._store.begin(id)
+        await self._begin(id)
         await self._store.write_blocks(id, 0, draft.blocks)
         await self._store.write_keys(id, draft.keys, len(draft.outline.first_keys))
         await self._store.finish(draft.outline)
@@ -137,18 +165,19 @@ class IndexBuilder:
             return 0
         outlines = await self._store.outlines(chosen)
         merge = await in_thread(partial(Merge, [(each, await self._store.all_keys(each)) for each in outlines]))
-        await self._store.begin(merge.id)
+        await self._begin(merge.id)
         written = 0
         while not merge.is_done:
             await self._feed(merge)
             blocks = await in_thread(merge.blocks)
             await self._store.write_blocks(merge.id, written, blocks)
             written += len(blocks)
-            await self._assure()
+            await self._store.renew(self._name)
         if outline := merge.outline():
             await self._store.write_keys(merge.id, merge.keys, len(outline.first_keys))
             await self._store.finish(outline)
         await self._store.replace(self._name, chosen, [merge.id] if outline else [])
+        self._writing = None
         return len(merge.keys) or 1
 
     async def _feed(self, merge: Merge) -> None:
@@ -190,15 +219,16 @@ class IndexBuilder:
             blocks = await self._store.blocks_in_order(outline, first, _BLOCKS_AT_ONCE)
             changed = await in_thread(partial(_scrubbed, outline.id, first, blocks, is_removed))
             await self._store.rewrite(changed, {})
-            await self._assure()
+            await self._store.renew(self._name)
         await self._store.rewrite({}, gone)  # last, so that a repetition finds everything again
 
     async def _drop_strays(self) -> None:
         """Remove what a process wrote that did not live to make it part of the index."""
-        index = await self._store.index()
+        known = await self._store.known_segments()
+        index = await self._store.renew(self._name)  # nobody else has begun one of those that are known, then
         named = {*index["segments"], *index.get("rebuild", {}).get("segments", [])}
         named |= {each["id"] for each in index.get("retired", [])}
-        for id in set(await self._store.known_segments()) - named:
+        for id in set(known) - named:
             await self._store.drop(id)
 
     async def _drop_retired(self, index: Row) -> None:
@@ -208,10 +238,6 @@ class IndexBuilder:
             await self._store.drop(id)
         if over:
             await self._store.dropped(self._name, over)
-
-    async def _assure(self) -> None:
-        if not await self._store.acquire(self._name):
-            raise LeaseLost
 
 
 def _scrubbed(id: ObjectId, first: int, blocks: Sequence[Block], is_removed: NDArray[np.bool_]) -> dict[Place, Block]:

@@ -116,6 +116,11 @@ class IndexStore:
                 {"_id": self._name, "holder": holder}, {"$unset": {"holder": "", "expires_at": ""}}
             )
 
+    async def renew(self, holder: str) -> Row:
+        """Stay the one that builds; answers the row of the index. Raises LeaseLost, also when nobody builds now: the
+        segments may have changed."""
+        return await self.change(holder, [])
+
     async def index(self) -> Row:
         """The whole row of the index, and `now`, the time of the database: `segments`, `retired` [{id, at}], and
         of a rebuilding `rebuild`."""
@@ -207,7 +212,8 @@ class IndexStore:
 
     async def drop(self, id: ObjectId) -> None:
         """Remove a segment, which nothing names any more."""
-        everything = {"_id": {"$gte": id.binary, "$lte": id.binary + _LAST}}
+        # Of the length of the stored ones: the database orders by length first.
+        everything = {"_id": {"$gte": Place(id, 0).id, "$lte": id.binary + _LAST}}
         for collection in (self._blocks, self._keys):
             with pymongo.timeout(EXPORT_PAGE_SECONDS):
                 await collection.delete_many(everything)

@@ -37,9 +37,9 @@ class Table:
         """Rows that no segment has, the oldest first."""
         return await self._read({MARK: None, **self.ready}, limit, hint=self.unmarked_index)
 
-    async def marked_after(self, last: tuple[Any, ObjectId] | None, limit: int) -> list[Row]:
-        """Rows that segments have, in order behind a place."""
-        condition: dict[str, Any] = {MARK: True}
+    async def after(self, last: tuple[Any, ObjectId] | None, limit: int) -> list[Row]:
+        """Rows in order behind a place, with a mark or without."""
+        condition = dict(self.ready)
         if last is not None:
             time, id = last
             beyond = [{self.order: time, "_id": {"$gt": id}}, {self.order: {"$gt": time}}]

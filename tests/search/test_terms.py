@@ -1,0 +1,50 @@
+"""Terms: what is a part of a text has no term that the text lacks."""
+
+from bson import ObjectId
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.kit.windows import fold
+from app.search.terms import LONG, LONGEST_TEXT, group_term, owner_term, terms_of_literal, terms_of_text
+
+ID = ObjectId("0123456789abcdef01234567")
+mixed = st.text(st.one_of(st.sampled_from("abcE éß天气😀ｶ커K\0\u0301"), st.characters(exclude_categories=["Cs"])))
+
+
+@given(mixed, st.data())
+def test_a_part_of_a_text_has_no_other_terms_than_the_text(text: str, data: st.DataObject) -> None:
+    start = data.draw(st.integers(0, len(text)))
+    part = text[start : data.draw(st.integers(start, len(text)))]
+    of_text = {term.encode() for term in terms_of_text(text)}
+
+    for cased in (part, part.upper(), part.lower()):
+        if fold(cased) in fold(text):
+            assert set(terms_of_literal(fold(cased))) <= of_text
+    assert set(terms_of_literal(fold(text))) == of_text
+
+
+@given(mixed.filter(lambda text: len(text) >= 3))
+def test_three_characters_always_have_a_term(text: str) -> None:
+    assert terms_of_literal(fold(text))
+
+
+def test_chinese_is_looked_up_by_one_character_and_latin_by_three() -> None:
+    assert list(map(bytes.decode, terms_of_literal("天气ab好"))) == ["天", "天气", "气", "气a", "ab好", "好"]
+    assert terms_of_literal("ab") == []
+    assert terms_of_literal("é") == []
+    assert terms_of_literal("aaaa") == [b"aaa"]
+
+
+def test_of_a_longer_text_nothing_is_told() -> None:
+    assert set(terms_of_text("a" * LONGEST_TEXT)) == {"aaa"}
+    assert set(terms_of_text("a" * (LONGEST_TEXT + 1))) == set()
+
+
+def test_no_text_has_the_term_of_an_owner_a_group_or_long_texts() -> None:
+    """Whatever stands in a text: those terms are longer than any of a text, or cannot be looked up in one."""
+    longest = len("\U0010ffff".encode()) * 3
+
+    assert len(owner_term(ID)) == len(group_term(ID)) > longest
+    assert owner_term(ID) != group_term(ID)
+    assert set(terms_of_text("\0l")) == set()
+    assert not any(LONG in set(terms_of_literal(fold(text))) for text in ("\0l", "\0l天", "天\0l", "\0la"))
