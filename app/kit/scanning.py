@@ -48,6 +48,8 @@ class Pace:
     slice_seconds: float = 0.075
     """What a slice should take."""
     longest_slice_seconds: float = 0.2
+    free_seconds: float = 0.1
+    """What a search may take before it has to take its turn."""
     index_seconds: float = 0.3
     """What the index may take before the rows are read instead."""
 
@@ -87,25 +89,27 @@ class SearchReader:
 
     async def __call__(self, sort: Sort, start: Position | None, size: int) -> Run:
         """Raises QueryTooExpensive when not even one row could be looked at, and TooManySearches."""
-        if self._may_use_index and (run := await self._by_index(sort, start, size)) is not None:
+        if (run := await self._by_index(sort, start, size, self._pace.free_seconds)) is not None:
             return run
         if self._effort.left <= 0:
             raise QueryTooExpensive
         await self._effort.take_place()
+        if (run := await self._by_index(sort, start, size, self._pace.index_seconds)) is not None:
+            return run
+        self._may_use_index = False
         return await self._by_slices(sort, start, size)
 
-    async def _by_index(self, sort: Sort, start: Position | None, size: int) -> Run | None:
-        """The rows; None when that takes too long, and then it is not tried again."""
+    async def _by_index(self, sort: Sort, start: Position | None, size: int, seconds: float) -> Run | None:
+        """The rows; None when that takes too long, or there is no index."""
         conditions = [*(search.indexed_condition for search in self._searches), *self._filters]
-        seconds = min(self._pace.index_seconds, self._effort.left)
-        if seconds <= 0:
+        seconds = min(seconds, self._effort.left)
+        if not self._may_use_index or seconds <= 0:
             return None
         try:
             return await self._find([*conditions, *_behind(sort, start)], sort, size, seconds=seconds)
         except OperationFailure as error:
             if error.code not in GIVEN_UP:
                 raise
-            self._may_use_index = False
             return None
 
     async def _by_slices(self, sort: Sort, start: Position | None, size: int) -> Run:

@@ -75,7 +75,7 @@ class IndexedReader:
             while ids:
                 if self._effort.left <= 0:
                     return found.stopped()
-                if found.looked_at >= _CHEAP:
+                if found.looked_at >= _CHEAP or found.seconds >= self._pace.free_seconds:
                     await self._effort.take_place()
                 some, ids = ids[: found.at_once], ids[found.at_once :]
                 run = await self._look_at(found, some)
@@ -92,6 +92,7 @@ class IndexedReader:
         left = self._effort.left
         seconds = left if len(ids) == 1 else min(left, self._pace.longest_slice_seconds)
         conditions = [{"_id": {"$in": list(ids)}}, *self._conditions]
+        began = self._effort.clock()
         try:
             return await self._find(conditions, found.sort, found.wanted, seconds=seconds)
         except OperationFailure as error:
@@ -101,6 +102,8 @@ class IndexedReader:
                 raise refusal(error, ids[0]) from error
             found.at_once = self._pace.fewer_rows(len(ids))
             return None
+        finally:
+            found.seconds += self._effort.clock() - began
 
     def _span(self, sort: Sort, start: Position | None) -> Span:
         low, high = _bounds(self._conditions, sort.path)
@@ -122,6 +125,7 @@ class _Found:
     rows: list[Row] = field(default_factory=list)
     bytes: int = 0
     looked_at: int = 0
+    seconds: float = 0
     reached: Position | None = None
     at_once: int = 1000
 
