@@ -21,7 +21,7 @@ from app.kit.repository import Row
 from app.kit.threads import in_thread
 from app.search.blocks import Block
 from app.search.building import build
-from app.search.keys import CHUNK
+from app.search.keys import CHUNK, Keys
 from app.search.merging import Merge
 from app.search.scrubbing import scrub
 from app.search.segments import Outline
@@ -192,35 +192,42 @@ class IndexBuilder:
             return 0
         ids = [*index["segments"], *index.get("rebuild", {}).get("segments", [])]
         for outline in await self._store.outlines(ids):
-            if (removed := await self._rows_of(outline, groups)) is not None:
-                await self._remove(outline, removed)
+            await self._take_out(outline, [group_term(group) for group in groups])
+        await self._store.renew(self._name)
         await self._store.scrubbed(groups)
         return len(groups)
 
-    async def _rows_of(self, outline: Outline, groups: Sequence[ObjectId]) -> NDArray[np.bool_] | None:
-        """Which of the segment's rows are of the groups; None when none is."""
-        terms = [group_term(group) for group in groups]
-        numbers = {term: outline.directory.block_of(term) for term in terms}
-        places = {Place(outline.id, number) for number in numbers.values() if number is not None}
-        blocks = await self._store.blocks(places)
+    async def _take_out(self, outline: Outline, terms: Sequence[bytes]) -> None:
+        """Take the rows that have these terms out of a segment.
+
+        The blocks of the terms are changed last, so that a repetition finds the rows again.
+        """
+        numbers = {term: number for term in terms if (number := outline.directory.block_of(term)) is not None}
+        named = {Place(outline.id, number) for number in numbers.values()}
+        blocks = await self._store.blocks(named)
         is_removed = np.zeros(outline.rows, np.bool_)
         for term, number in numbers.items():
-            block = None if number is None else blocks.get(Place(outline.id, number))
-            if block is not None and (rows := block.find(term, outline.rows)) is not None:
+            if (rows := blocks[Place(outline.id, number)].find(term, outline.rows)) is not None:
                 is_removed[rows] = True
-        return is_removed if is_removed.any() else None
+        if not is_removed.any():
+            return
+        for first in range(0, len(outline.directory), _BLOCKS_AT_ONCE):
+            some = await self._store.blocks_in_order(outline, first, _BLOCKS_AT_ONCE)
+            changed = await in_thread(partial(_scrubbed, outline.id, first, some, is_removed))
+            await self._rewrite({at: block for at, block in changed.items() if at not in named}, {})
+        await self._rewrite({}, await self._gone(outline, is_removed))
+        last = {at: scrub(block, is_removed) for at, block in blocks.items()}
+        await self._rewrite({at: block for at, block in last.items() if block is not None}, {})
 
-    async def _remove(self, outline: Outline, is_removed: NDArray[np.bool_]) -> None:
+    async def _gone(self, outline: Outline, is_removed: NDArray[np.bool_]) -> dict[Place, Keys]:
+        """The chunks of keys that change, without the removed rows."""
         numbers = sorted({ordinal // CHUNK for ordinal in np.flatnonzero(is_removed).tolist()})
         chunks = await self._store.chunks(Place(outline.id, number) for number in numbers)
-        gone = {at: keys.without(is_removed[at.number * CHUNK :][: len(keys)]) for at, keys in chunks.items()}
-        total = len(outline.directory)
-        for first in range(0, total, _BLOCKS_AT_ONCE):
-            blocks = await self._store.blocks_in_order(outline, first, _BLOCKS_AT_ONCE)
-            changed = await in_thread(partial(_scrubbed, outline.id, first, blocks, is_removed))
-            await self._store.rewrite(changed, {})
-            await self._store.renew(self._name)
-        await self._store.rewrite({}, gone)  # last, so that a repetition finds everything again
+        return {at: keys.without(is_removed[at.number * CHUNK :][: len(keys)]) for at, keys in chunks.items()}
+
+    async def _rewrite(self, blocks: Mapping[Place, Block], keys: Mapping[Place, Keys]) -> None:
+        await self._store.renew(self._name)  # what was read may have changed under another one that builds
+        await self._store.rewrite(blocks, keys)
 
     async def _drop_strays(self) -> None:
         """Remove what a process wrote that did not live to make it part of the index."""

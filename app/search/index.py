@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 
 import pymongo
@@ -41,7 +42,8 @@ class TextIndex:
         self.store = IndexStore(name, lease_seconds=_LEASE_SECONDS)
         self.lookup = Lookup(self.store)
         self._table = table
-        self.builder = IndexBuilder(self.store, table, sizes or Sizes(), scrub_seconds=scrub_seconds)
+        self._sizes = sizes or Sizes()
+        self.builder = IndexBuilder(self.store, table, self._sizes, scrub_seconds=scrub_seconds)
         self._task: asyncio.Task[None] | None = None
 
     def open(self) -> None:
@@ -49,11 +51,13 @@ class TextIndex:
         self._task = asyncio.create_task(self._run(), name="search-index")
 
     async def aclose(self) -> None:
-        if self._task is None:
+        """Stop building, and let another process do it."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+            self._task = None
+        if not self.builder.is_holder:
             return
-        self._task.cancel()
-        await asyncio.wait({self._task})
-        self._task = None
         try:
             with pymongo.timeout(_GOODBYE_SECONDS):
                 await self.builder.release()
@@ -64,38 +68,51 @@ class TextIndex:
         """The rows of a group are removed for good; in the transaction, if any, that removes them."""
         await self.store.forget(group)
 
+    @property
+    def table_name(self) -> str:
+        return self._table.collection.name
+
     async def unmarked(self) -> int:
         """How many rows are in no segment yet, which searches have to read."""
         return await self._table.count_unmarked()
 
     async def catch_up(self) -> AsyncGenerator[Progress, None]:
-        """Index every row that is there, together with whoever else builds; answers how far that is."""
-        total = await self._table.count_unmarked()
-        left = total
-        while left:
-            yield Progress(total - left, total)
-            await self._round()
-            left = await self._table.count_unmarked()
-            total = max(total, left)
+        """Index the rows that wait now, together with whoever else builds; answers how far that is, at least once.
+
+        Another process that builds may leave a few, which searches read soon enough.
+        """
+        total = waiting = await self._table.count_unmarked()
+        while waiting > 0:
+            yield Progress(total - waiting, total)
+            rows = await self._round(least=1)
+            waiting = min(await self._table.count_unmarked(), waiting - (rows or 0))
+            if rows is None and waiting < self._sizes.least:
+                break
+        yield Progress(total - max(0, waiting), total)
         while await self._round():
-            yield Progress(total, total)
+            yield Progress(total - max(0, waiting), total)
 
     async def rebuild(self) -> AsyncGenerator[Progress, None]:
-        """Make all segments anew, or go on with that, while searches use those that are there."""
+        """Make all segments anew, or go on with that, while searches use those that are there; then `catch_up`."""
         await self.store.begin_rebuilding()
         total = await self._table.count()
-        while (done := await self.store.rebuilt()) is not None:
-            yield Progress(done, max(done, total))
-            await self._round()
-        async for progress in self.catch_up():
-            yield progress
+        rebuilt = 0
+        while (rows := await self.store.rebuilt()) is not None:
+            rebuilt = rows
+            yield Progress(rebuilt, max(rebuilt, total))
+            await self._round(least=1)
+        async with aclosing(self.catch_up()) as rest:
+            async for progress in rest:
+                yield Progress(rebuilt + progress.done, rebuilt + progress.total)
 
-    async def _round(self) -> int:
-        """One round of ours, or a moment for whoever builds; answers how many rows it dealt with."""
-        rows = await self.builder.round(least=1)
-        if rows is None:
-            await asyncio.sleep(_TURN_SECONDS)
-        return 0 if rows is None else rows
+    async def _round(self, *, least: int | None = None) -> int | None:
+        """One round of ours; while another process builds, or has begun to, None after a moment."""
+        with suppress(LeaseLost):
+            rows = await self.builder.round(least=least)
+            if rows is not None:
+                return rows
+        await asyncio.sleep(_TURN_SECONDS)
+        return None
 
     async def _run(self) -> None:
         while True:

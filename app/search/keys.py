@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 CHUNK = 128
 """Keys that are stored together: few, because what is found is mostly far apart."""
 ID_BYTES = 12
+REMOVED = bytes(ID_BYTES)
+"""The id of a row that was removed."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Key = tuple[int, bytes]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from app.kit.literals import Need
 from app.kit.threads import in_thread
 from app.search.blocks import BLOCK_BITS, Block
-from app.search.keys import CHUNK, ID_BYTES, Key
+from app.search.keys import CHUNK, ID_BYTES, REMOVED, Key
 from app.search.postings import Ordinals
 from app.search.segments import Outline
 from app.search.store import IndexStore, Place
@@ -247,7 +247,8 @@ class _Stream:
         return some
 
     def add(self, keys: Sequence[Key]) -> None:
-        self.keys += [key for key in keys if self._span.holds(key)]
+        """Without those of rows that were removed meanwhile, which are not in their order any more."""
+        self.keys += [key for key in keys if key[1] != REMOVED and self._span.holds(key)]
 
 
 @dataclass(frozen=True)
