@@ -25,7 +25,7 @@ from app.search.keys import CHUNK, Keys
 from app.search.merging import Merge
 from app.search.scrubbing import scrub
 from app.search.segments import Outline
-from app.search.store import IndexStore, LeaseLost, Place
+from app.search.store import IndexStore, LeaseLost, PartsGone, Place
 from app.search.table import Table
 from app.search.terms import group_term
 
@@ -79,7 +79,11 @@ class IndexBuilder:
         None while another process builds. Raises LeaseLost when one has taken over meanwhile.
         """
         try:
-            return await self._step(least or self._sizes.least)
+            try:
+                return await self._step(least or self._sizes.least)
+            except PartsGone:
+                await self._store.renew(self._name)  # another one that builds has replaced the segment
+                raise
         except LeaseLost:
             await self._give_up()
             raise
@@ -205,6 +209,8 @@ class IndexBuilder:
         numbers = {term: number for term in terms if (number := outline.directory.block_of(term)) is not None}
         named = {Place(outline.id, number) for number in numbers.values()}
         blocks = await self._store.blocks(named)
+        if len(blocks) < len(named):
+            raise PartsGone
         is_removed = np.zeros(outline.rows, np.bool_)
         for term, number in numbers.items():
             if (rows := blocks[Place(outline.id, number)].find(term, outline.rows)) is not None:

@@ -81,6 +81,30 @@ class TextIndex:
 
         Another process that builds may leave a few, which searches read soon enough.
         """
+        progress = Progress(0, 0)
+        async with aclosing(self._index_waiting()) as steps:
+            async for progress in steps:
+                yield progress
+        while await self._round():
+            yield progress
+
+    async def rebuild(self) -> AsyncGenerator[Progress, None]:
+        """Make all segments anew, or go on with that, while searches use those that are there."""
+        await self.store.begin_rebuilding()
+        total = await self._table.count()
+        done = await self.store.rebuilt() or 0
+        async with aclosing(self._index_waiting()) as steps:  # first, or they would be read twice
+            async for _ in steps:
+                yield Progress(done, max(done, total))
+        while (rows := await self.store.rebuilt()) is not None:
+            done = rows
+            yield Progress(done, max(done, total))
+            await self._round()  # a busy table always has a few more rows: those come at the end
+        async with aclosing(self.catch_up()) as steps:
+            async for progress in steps:
+                yield Progress(done + progress.done, done + progress.total)
+
+    async def _index_waiting(self) -> AsyncGenerator[Progress, None]:
         total = waiting = await self._table.count_unmarked()
         while waiting > 0:
             yield Progress(total - waiting, total)
@@ -89,24 +113,10 @@ class TextIndex:
             if rows is None and waiting < self._sizes.least:
                 break
         yield Progress(total - max(0, waiting), total)
-        while await self._round():
-            yield Progress(total - max(0, waiting), total)
-
-    async def rebuild(self) -> AsyncGenerator[Progress, None]:
-        """Make all segments anew, or go on with that, while searches use those that are there; then `catch_up`."""
-        await self.store.begin_rebuilding()
-        total = await self._table.count()
-        rebuilt = 0
-        while (rows := await self.store.rebuilt()) is not None:
-            rebuilt = rows
-            yield Progress(rebuilt, max(rebuilt, total))
-            await self._round()  # a busy table always has a few more rows: those come at the end
-        async with aclosing(self.catch_up()) as rest:
-            async for progress in rest:
-                yield Progress(rebuilt + progress.done, rebuilt + progress.total)
 
     async def _round(self, *, least: int | None = None) -> int | None:
         """One round of ours; while another process builds, or has begun to, None after a moment."""
+        raise_if_cancelled()
         with suppress(LeaseLost):
             rows = await self.builder.round(least=least)
             if rows is not None:

@@ -8,13 +8,13 @@ part of it. `search_removed` has the groups of rows that were removed from the t
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import pymongo
 from bson import ObjectId
 from pymongo import ReplaceOne, ReturnDocument
 from pymongo.asynchronous.collection import AsyncCollection
-from pymongo.errors import CollectionInvalid, DuplicateKeyError
+from pymongo.errors import CollectionInvalid, DuplicateKeyError, OperationFailure
 
 from app.kit.deadlines import EXPORT_PAGE_SECONDS, READ_SECONDS, WRITE_SECONDS
 from app.kit.repository import Row
@@ -26,12 +26,20 @@ from app.search.postings import Bits
 from app.search.segments import Outline
 
 _BATCH_ROWS = 500
+_THERE_ALREADY = 48
 _LAST = b"\xff" * 4
 _COMPRESSED: Mapping[str, Any] = {"storageEngine": {"wiredTiger": {"configString": "block_compressor=zstd"}}}
 
 
+Piece = TypeVar("Piece")
+
+
 class LeaseLost(Exception):
     """Another process builds the index now."""
+
+
+class PartsGone(Exception):
+    """Parts of a segment are not there: it was removed."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +69,12 @@ class IndexStore:
     async def prepare(self) -> None:
         """Make the collections that hold much, compressed harder than usual (measured: a quarter smaller)."""
         for collection in (self._blocks, self._keys):
-            with suppress(CollectionInvalid), pymongo.timeout(WRITE_SECONDS):
-                await collection.database.create_collection(collection.name, **_COMPRESSED)
+            try:
+                with suppress(CollectionInvalid), pymongo.timeout(WRITE_SECONDS):
+                    await collection.database.create_collection(collection.name, **_COMPRESSED)
+            except OperationFailure as error:
+                if error.code != _THERE_ALREADY:  # another process may have just made it
+                    raise
 
     # --- what searches read ---
 
@@ -225,19 +237,17 @@ class IndexStore:
             await self._segments.delete_one({"_id": id})
 
     async def all_keys(self, outline: Outline) -> Keys:
-        """All keys of a segment."""
+        """All keys of a segment. Raises PartsGone."""
         parts = []
         for first in range(0, len(outline.first_keys), 1000):
             last = min(first + 1000, len(outline.first_keys))
-            chunks = await self.chunks(Place(outline.id, number) for number in range(first, last))
-            parts += [chunks[Place(outline.id, number)] for number in range(first, last)]
+            parts += _all_of(await self.chunks(_places(outline, first, last)), _places(outline, first, last))
         return Keys.joined(parts)
 
     async def blocks_in_order(self, outline: Outline, first: int, count: int) -> list[Block]:
-        """So many blocks from a number on, fewer at the end."""
-        last = min(first + count, len(outline.directory))
-        found = await self.blocks(Place(outline.id, number) for number in range(first, last))
-        return [found[Place(outline.id, number)] for number in range(first, last)]
+        """So many blocks from a number on, fewer at the end. Raises PartsGone."""
+        places = _places(outline, first, min(first + count, len(outline.directory)))
+        return _all_of(await self.blocks(places), places)
 
     async def rewrite(self, blocks: Mapping[Place, Block], keys: Mapping[Place, Keys]) -> None:
         """Put others in the place of blocks and of chunks of keys."""
@@ -289,6 +299,17 @@ class IndexStore:
     @property
     def _removed(self) -> AsyncCollection[Row]:
         return SearchRemoved.get_pymongo_collection()
+
+
+def _places(outline: Outline, first: int, last: int) -> list[Place]:
+    return [Place(outline.id, number) for number in range(first, last)]
+
+
+def _all_of(found: Mapping[Place, Piece], places: Sequence[Place]) -> list[Piece]:
+    """The pieces in the order of their places. Raises PartsGone."""
+    if len(found) < len(places):
+        raise PartsGone
+    return [found[place] for place in places]
 
 
 def _block(row: Mapping[str, Any]) -> Block:

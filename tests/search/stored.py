@@ -74,7 +74,8 @@ async def expire_lease() -> None:
 
 async def end_grace() -> None:
     """Make the segments that were replaced ones of long ago."""
-    await SearchIndex.get_pymongo_collection().update_one({}, {"$set": {"retired.$[].at": START}})
+    known = {"retired": {"$exists": True}}
+    await SearchIndex.get_pymongo_collection().update_one(known, {"$set": {"retired.$[].at": START}})
 
 
 async def segment_ids() -> list[ObjectId]:

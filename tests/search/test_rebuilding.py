@@ -109,7 +109,7 @@ async def test_one_that_is_killed_is_followed_by_another(world: Growing, index: 
 
 
 async def test_an_empty_table_is_rebuilt_at_once(world: Growing, index: TextIndex) -> None:
-    assert [(step.done, step.total) async for step in index.rebuild()] == [(0, 0), (0, 0)]
+    assert [(step.done, step.total) async for step in index.rebuild()] == [(0, 0), (0, 0), (0, 0)]
     assert await segment_ids() == []
 
 
