@@ -135,17 +135,17 @@ class IndexBuilder:
     async def _rebuild(self, index: Row) -> int:
         """A segment of the next rows of the table; behind the last ones, the new segments take the place of the old.
 
-        Of all rows, not of those with a mark only: a process that lost the lease may still be about to set marks, of
-        rows that an old segment has.
+        The last ones are those of that moment: rows that come later are in no old segment. All rows are read, not only
+        those with a mark: a process that lost the lease may still be about to set marks, of rows an old segment has.
         """
         rebuild = index["rebuild"]
-        rows = await self._table.after(rebuild["last"], self._sizes.most)
+        rows, is_last = ([], True) if rebuild["is_read"] else await self._table.after(rebuild["last"], self._sizes.most)
         if not rows:
             await self._store.finish_rebuilding(self._name)
             return 1
         id = await self._write(rows)
         last = [rows[-1][self._table.order], rows[-1]["_id"]]
-        await self._store.continue_rebuilding(self._name, id, last, len(rows))
+        await self._store.continue_rebuilding(self._name, id, last, len(rows), is_read=is_last)
         self._writing = None
         return len(rows)
 

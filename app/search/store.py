@@ -130,7 +130,7 @@ class IndexStore:
 
     async def begin_rebuilding(self) -> None:
         """Have whoever builds make all segments anew, unless they are being already."""
-        fresh = {"segments": [], "old": {"$ifNull": ["$segments", []]}, "rows": 0, "last": None}
+        fresh = {"segments": [], "old": {"$ifNull": ["$segments", []]}, "rows": 0, "last": None, "is_read": False}
         change = {"segments": {"$ifNull": ["$segments", []]}, "rebuild": {"$ifNull": ["$rebuild", fresh]}}
         with pymongo.timeout(WRITE_SECONDS):
             await self._indexes.update_one({"_id": self._name}, [{"$set": change}], upsert=True)
@@ -167,12 +167,16 @@ class IndexStore:
         kept = {"$filter": {"input": "$retired", "cond": {"$not": [{"$in": ["$$this.id", list(ids)]}]}}}
         await self.change(holder, [{"$set": {"retired": kept}}])
 
-    async def continue_rebuilding(self, holder: str, id: ObjectId, last: Sequence[Any], rows: int) -> None:
-        """One more segment was made anew, of so many rows, the last of which is at `last`. Raises LeaseLost."""
+    async def continue_rebuilding(
+        self, holder: str, id: ObjectId, last: Sequence[Any], rows: int, *, is_read: bool
+    ) -> None:
+        """One more segment was made anew, of so many rows, the last of which is at `last`; `is_read`: it is the last
+        one. Raises LeaseLost."""
         change = {
             "rebuild.segments": {"$concatArrays": ["$rebuild.segments", [id]]},
             "rebuild.rows": {"$add": ["$rebuild.rows", rows]},
             "rebuild.last": {"$literal": list(last)},
+            "rebuild.is_read": is_read,
         }
         await self.change(holder, [{"$set": change}])
 

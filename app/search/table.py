@@ -35,10 +35,11 @@ class Table:
 
     async def unmarked(self, limit: int) -> list[Row]:
         """Rows that no segment has, the oldest first."""
-        return await self._read({MARK: None, **self.ready}, limit, hint=self.unmarked_index)
+        rows, _ = await self._read({MARK: None, **self.ready}, limit, hint=self.unmarked_index)
+        return rows
 
-    async def after(self, last: tuple[Any, ObjectId] | None, limit: int) -> list[Row]:
-        """Rows in order behind a place, with a mark or without."""
+    async def after(self, last: tuple[Any, ObjectId] | None, limit: int) -> tuple[list[Row], bool]:
+        """Rows in order behind a place, with a mark or without, and whether they are the last ones."""
         condition = dict(self.ready)
         if last is not None:
             time, id = last
@@ -67,8 +68,8 @@ class Table:
     def text_of(self, row: Row) -> Text:
         return Text(key_of(row[self.order], row["_id"]), row[self.owner], row[self.group], row[self.text])
 
-    async def _read(self, condition: Mapping[str, Any], limit: int, **options: Any) -> list[Row]:
-        """Rows in order, fewer than the limit where the texts are very long."""
+    async def _read(self, condition: Mapping[str, Any], limit: int, **options: Any) -> tuple[list[Row], bool]:
+        """Rows in order, fewer than the limit where the texts are very long, and whether there are no more."""
         rows: list[Row] = []
         characters = 0
         with pymongo.timeout(EXPORT_PAGE_SECONDS):
@@ -77,8 +78,8 @@ class Table:
                     rows.append(row)
                     characters += len(row[self.text])
                     if characters > _BATCH_CHARACTERS:
-                        break
-        return rows
+                        return rows, False
+        return rows, len(rows) < limit
 
     @property
     def _fields(self) -> dict[str, int]:
