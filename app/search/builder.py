@@ -43,7 +43,7 @@ class Sizes:
     """
 
     least: int = 1000
-    most: int = 16_000
+    most: int = 50_000
     fanout: int = 8
     largest: int = 2_000_000
 

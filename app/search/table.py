@@ -16,7 +16,7 @@ from app.search.keys import key_of
 MARK = "indexed_v1"
 """The field of a row that a segment has: true. Its number counts the forms of the index, each of which has its own."""
 
-_BATCH_CHARACTERS = 32 * 2**20
+_BATCH_CHARACTERS = 8 * 2**20
 
 
 @dataclass(frozen=True)
