@@ -41,7 +41,9 @@ class MockCollection(AsyncMongoMockCollection):  # type: ignore[misc]
     async def list_indexes(self, *args: Any, **kwargs: Any) -> Any:
         return super().list_indexes(*args, **kwargs)
 
-    def find_raw_batches(self, *args: Any, batch_size: int, max_time_ms: int | None, **kwargs: Any) -> "MockReply":
+    def find_raw_batches(
+        self, *args: Any, batch_size: int, max_time_ms: int | None, hint: str | None, **kwargs: Any
+    ) -> "MockReply":
         return MockReply(super().find(*args, **kwargs))
 
     async def create_indexes(self, indexes: Sequence[IndexModel], **_: Any) -> list[str]:

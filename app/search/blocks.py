@@ -10,7 +10,7 @@ from itertools import accumulate
 
 import numpy as np
 
-from app.search.postings import Bits, Lists, Ordinals, decode, decode_part, encode, from_varints, sizes, varints
+from app.search.postings import Bits, Counts, Lists, Ordinals, decode, decode_part, encode, from_varints, sizes, varints
 
 BLOCK_BITS = 4096 * 8
 """A block is closed before its lists have more bits; a longer list has a block of its own."""
@@ -61,12 +61,32 @@ class Block:
         """All lists."""
         return decode(self.bits, from_varints(self.counts), rows)
 
+    def look_up(self, term: bytes) -> "Entry | None":
+        """A term's list, not read yet; None when it is not there."""
+        number = self.terms.find(term)
+        return None if number is None else Entry(self, from_varints(self.counts), number)
+
     def find(self, term: bytes, rows: int) -> Ordinals | None:
         """The rows of a term, None when it is not there."""
-        number = self.terms.find(term)
-        if number is None:
-            return None
-        return decode_part(self.bits, from_varints(self.counts), rows, number, number + 1).ordinals
+        entry = self.look_up(term)
+        return None if entry is None else entry.rows(rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One list of a block: the counts of all of the block's, and its number."""
+
+    block: Block
+    counts: Counts
+    number: int
+
+    @property
+    def count(self) -> int:
+        return int(self.counts[self.number])
+
+    def rows(self, rows: int) -> Ordinals:
+        """The rows, of a segment of so many."""
+        return decode_part(self.block.bits, self.counts, rows, self.number, self.number + 1).ordinals
 
 
 @dataclass(frozen=True)

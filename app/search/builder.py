@@ -43,7 +43,7 @@ class Sizes:
     """
 
     least: int = 1000
-    most: int = 16_000
+    most: int = 25_000
     fanout: int = 8
     largest: int = 2_000_000
 
@@ -155,7 +155,7 @@ class IndexBuilder:
 
     async def _write(self, rows: Sequence[Row]) -> ObjectId:
         """Store a segment of these rows."""
-        draft = await in_thread(partial(build, [self._table.text_of(row) for row in rows]))
+        draft = await in_thread(lambda: build([self._table.text_of(row) for row in rows]))
         id = draft.outline.id
         await self._begin(id)
         await self._store.write_blocks(id, 0, draft.blocks)

@@ -1,9 +1,10 @@
 """Building: a segment of rows that are in none."""
 
+from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from functools import partial
 
 import numpy as np
 from bson import ObjectId
@@ -13,6 +14,9 @@ from app.search.keys import Key, Keys
 from app.search.postings import Lists
 from app.search.segments import Outline
 from app.search.terms import LONG, LONGEST_TEXT, group_term, owner_term, terms_of_text
+
+_NUMBERS = "I"
+"""The code of arrays of numbers of four bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +45,17 @@ def build(texts: Sequence[Text]) -> Draft:
     found = _rows_of_terms(ordered)
     terms = sorted(found)
     counts = np.array([len(found[term]) for term in terms], np.int64)
-    rows = chain.from_iterable(found[term] for term in terms)
+    rows = np.frombuffer(b"".join(found[term] for term in terms), np.uint32)
     writer = BlockWriter(len(texts))
-    blocks = list(writer.write(terms, Lists(counts, np.fromiter(rows, np.uint32, int(counts.sum())))))
+    blocks = list(writer.write(terms, Lists(counts, rows)))
     return Draft(Outline.of(ObjectId(), keys, writer.directory), keys, blocks)
 
 
-def _rows_of_terms(texts: Sequence[Text]) -> Mapping[bytes, list[int]]:
+def _rows_of_terms(texts: Sequence[Text]) -> "Mapping[bytes, array[int]]":
     """In which of the texts each term is."""
-    parts: defaultdict[str, list[int]] = defaultdict(list)
-    found: defaultdict[bytes, list[int]] = defaultdict(list)
+    # Arrays, because the collector of garbage would go through every number of a list, again and again.
+    parts: defaultdict[str, array[int]] = defaultdict(partial(array, _NUMBERS))
+    found: defaultdict[bytes, array[int]] = defaultdict(partial(array, _NUMBERS))
     for number, each in enumerate(texts):
         for part in terms_of_text(each.text):
             parts[part].append(number)

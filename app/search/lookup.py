@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from app.kit.literals import Need
 from app.kit.threads import in_thread
-from app.search.blocks import BLOCK_BITS, Block
+from app.search.blocks import BLOCK_BITS, Block, Entry
 from app.search.keys import CHUNK, ID_BYTES, REMOVED, Key
 from app.search.postings import Ordinals
 from app.search.segments import Outline
@@ -33,6 +33,9 @@ _FIRST_KEYS = 64
 _MOST_KEYS = 1024
 _FEW_ROWS = 256
 """So many keys are read at once wherever they are."""
+_WORTH_READING = 2000
+"""A list with more than so many times the rows that are left is not worth reading."""
+_NO_ROWS: Ordinals = np.zeros(0, np.uint32)
 _MUCH = 256 * 1024
 """Bytes of lists that are better read in a thread."""
 
@@ -204,7 +207,7 @@ class _Stream:
         self.outline = outline
         self.keys: list[Key] = []
         """Those at hand."""
-        self.rows: Ordinals = np.zeros(0, np.uint32)
+        self.rows = _NO_ROWS
         """The rows whose keys are to be read."""
         self.is_searched = False
         """Whether it is known which rows these are."""
@@ -270,7 +273,7 @@ class Plan:
         mask = np.ones(self.outline.rows, np.bool_)
         for literals in self.needs:
             mask &= self._mask_of_any(blocks, literals)
-        mask[self._rows_of(blocks, LONG)] = True
+        mask[self._rows_of_all(blocks, [LONG])] = True
         for term in self.always:
             mask &= self._mask_of_any(blocks, [[term]])
         return np.flatnonzero(mask).astype(np.uint32)
@@ -282,19 +285,22 @@ class Plan:
         return mask
 
     def _rows_of_all(self, blocks: Mapping[Place, Block], terms: Sequence[bytes]) -> Ordinals:
-        lists = sorted((self._rows_of(blocks, term) for term in terms), key=len)
-        rows = lists[0]
-        for other in lists[1:]:
-            if len(rows):
-                mask = np.zeros(self.outline.rows, np.bool_)
-                mask[other] = True
-                rows = rows[mask[rows]]
+        entries = [entry for term in terms if (entry := self._entry(blocks, term)) is not None]
+        if len(entries) < len(terms):
+            return _NO_ROWS
+        first, *others = sorted(entries, key=lambda entry: entry.count)
+        rows = first.rows(self.outline.rows)
+        for other in others:
+            if len(rows) * _WORTH_READING < other.count:
+                break  # to look at the rows costs less than to read the lists
+            mask = np.zeros(self.outline.rows, np.bool_)
+            mask[other.rows(self.outline.rows)] = True
+            rows = rows[mask[rows]]
         return rows
 
-    def _rows_of(self, blocks: Mapping[Place, Block], term: bytes) -> Ordinals:
+    def _entry(self, blocks: Mapping[Place, Block], term: bytes) -> Entry | None:
         number = self.outline.directory.block_of(term)
-        found = None if number is None else blocks[Place(self.outline.id, number)].find(term, self.outline.rows)
-        return np.zeros(0, np.uint32) if found is None else found
+        return None if number is None else blocks[Place(self.outline.id, number)].look_up(term)
 
 
 def _found_rows(plans: Iterable[tuple[_Stream, Plan]], blocks: Mapping[Place, Block]) -> list[Ordinals]:

@@ -16,7 +16,9 @@ from app.search.keys import key_of
 MARK = "indexed_v1"
 """The field of a row that a segment has: true. Its number counts the forms of the index, each of which has its own."""
 
-_BATCH_CHARACTERS = 32 * 2**20
+_BATCH_CHARACTERS = 8 * 2**20
+_AT_ONCE = 1000
+"""Rows of one reply or update: few, so that neither we nor the database are kept from others for long."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,10 @@ class Table:
 
     async def mark(self, rows: Sequence[Row]) -> None:
         """Note that a segment has these rows. Nobody else sees a difference: versions and times stay."""
-        with pymongo.timeout(EXPORT_PAGE_SECONDS):
-            await self.collection.update_many({"_id": {"$in": [row["_id"] for row in rows]}}, {"$set": {MARK: True}})
+        for first in range(0, len(rows), _AT_ONCE):
+            ids = [row["_id"] for row in rows[first : first + _AT_ONCE]]
+            with pymongo.timeout(EXPORT_PAGE_SECONDS):
+                await self.collection.update_many({"_id": {"$in": ids}}, {"$set": {MARK: True}})
 
     def text_of(self, row: Row) -> Text:
         return Text(key_of(row[self.order], row["_id"]), row[self.owner], row[self.group], row[self.text])
@@ -73,7 +77,9 @@ class Table:
         rows: list[Row] = []
         characters = 0
         with pymongo.timeout(EXPORT_PAGE_SECONDS):
-            async with self.collection.find(condition, self._fields, sort=self._sort, limit=limit, **options) as cursor:
+            async with self.collection.find(
+                condition, self._fields, sort=self._sort, limit=limit, batch_size=_AT_ONCE, **options
+            ) as cursor:
                 async for row in cursor:
                     rows.append(row)
                     characters += len(row[self.text])

@@ -137,6 +137,7 @@ async def test_nobody_sees_the_windows(services: Services, as_admin: httpx.Async
     assert (await as_admin.get("/api/users/export", params={"columns": FIELD})).status_code == 422
 
 
+@pytest.mark.mongod  # mongomock cannot match patterns as we ask for them
 async def test_a_row_without_windows_is_found(services: Services, as_ana: httpx.AsyncClient, ana: Person) -> None:
     """As a server before windows has left it."""
     made = await new_conversation(as_ana, title="Old mocha")
