@@ -143,3 +143,15 @@ def test_a_killed_process_is_followed_by_the_next(verbatim: Verbatim, rows: Rows
     assert written == {*index["segments"], *retired} == set(rows["search_segments"].distinct("_id"))
     for word in WORDS:
         assert searched(verbatim, word) == ids_of(rows, word)
+
+
+def test_all_makes_an_index_that_was_lost(verbatim: Verbatim, rows: Rows) -> None:
+    """The messages say that they are indexed, as after a restore without the collections of the index."""
+    insert(rows, 30)
+    verbatim("reindex")
+    for name in ("search_indexes", "search_segments", "search_blocks", "search_keys", "search_removed"):
+        rows[name].drop()
+    assert searched(verbatim, "tea") == []
+
+    verbatim("reindex", "--all")
+    assert searched(verbatim, "tea") == ids_of(rows, "tea")

@@ -1,6 +1,6 @@
 """Merging: the segment of several says what one of all their rows would say."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.search.building import Text, build
@@ -23,6 +23,7 @@ def listed(keys: Keys) -> list[tuple[int, bytes]]:
     return [keys[number] for number in range(len(keys))]
 
 
+@settings(max_examples=60)
 @given(parts(), at_once)
 def test_it_is_what_one_segment_of_all_rows_is(given: tuple[list[Text], list[list[Text]]], at_once: int) -> None:
     rows, lots = given
@@ -35,6 +36,7 @@ def test_it_is_what_one_segment_of_all_rows_is(given: tuple[list[Text], list[lis
     assert new.outline.directory.first_terms == [block.terms.to_list()[0] for block in new.blocks]
 
 
+@settings(max_examples=60)
 @given(parts(), st.sets(st.sampled_from(GROUPS)), at_once)
 def test_removed_rows_are_left_out(given: tuple[list[Text], list[list[Text]]], groups: set[object], one: int) -> None:
     """Also where only the keys say so: a removal may be cut short anywhere."""

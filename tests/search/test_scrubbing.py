@@ -1,6 +1,6 @@
 """Scrubbing: a block without the removed rows says what it said of the others."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.search.building import Text, build
@@ -8,6 +8,7 @@ from app.search.scrubbing import scrub
 from tests.search.segments import GROUPS, Stored, found_in, mask, merged, texts
 
 
+@settings(max_examples=60)
 @given(texts(), st.sets(st.sampled_from(GROUPS)))
 def test_what_is_left_is_what_the_other_rows_say(rows: list[Text], groups: set[object]) -> None:
     ordered = sorted(rows, key=lambda row: row.key)
