@@ -92,8 +92,11 @@ async def empty_database(database: Database) -> Database:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    """Settings of no environment; a test module may override this fixture."""
-    return Settings(_env_file=None, data=tmp_path, database=DATABASE, drain_timeout=2)
+    """Settings of no environment; a test module may override this fixture.
+
+    Nobody builds the index of messages unless a test does, whose threads would be there by chance.
+    """
+    return Settings(_env_file=None, data=tmp_path, database=DATABASE, drain_timeout=2, search_builder=False)
 
 
 @pytest.fixture

@@ -100,6 +100,7 @@ class TextIndex:
             done = rows
             yield Progress(done, max(done, total))
             await self._round()  # a busy table always has a few more rows: those come at the end
+        done = max(done, total)  # the last round's rows were not seen any more
         async with aclosing(self.catch_up()) as steps:
             async for progress in steps:
                 yield Progress(done + progress.done, done + progress.total)
