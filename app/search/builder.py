@@ -168,6 +168,8 @@ class IndexBuilder:
         if not chosen:
             return 0
         outlines = await self._store.outlines(chosen)
+        if len(outlines) < len(chosen):
+            raise PartsGone  # a segment that was merged without it would lose its rows
         merge = await in_thread(partial(Merge, [(each, await self._store.all_keys(each)) for each in outlines]))
         await self._begin(merge.id)
         written = 0

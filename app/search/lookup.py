@@ -7,7 +7,6 @@ piece from those segments that are next in the order.
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
 
 import numpy as np
 from bson import ObjectId
@@ -19,7 +18,7 @@ from app.search.blocks import BLOCK_BITS, Block, Entry
 from app.search.keys import CHUNK, ID_BYTES, REMOVED, Key
 from app.search.postings import Ordinals
 from app.search.segments import Outline
-from app.search.store import IndexStore, Place
+from app.search.store import IndexStore, PartsGone, Piece, Place
 from app.search.terms import LONG, group_term, owner_term, terms_of_literal
 
 _NEEDS = 3
@@ -39,14 +38,8 @@ _NO_ROWS: Ordinals = np.zeros(0, np.uint32)
 _MUCH = 256 * 1024
 """Bytes of lists that are better read in a thread."""
 
-Piece = TypeVar("Piece")
-
 Literals = tuple[tuple[bytes, ...], ...]
 """Alternatives, each as its terms."""
-
-
-class SegmentGone(Exception):
-    """A segment was replaced while it was read; to begin again finds the new one."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +116,7 @@ class Lookup:
         self._outlines: dict[ObjectId, Outline] = {}
 
     async def keys(self, sought: Sought, span: Span) -> AsyncGenerator[list[Key], None]:
-        """Keys of candidates in order, none twice, in growing batches. Raises SegmentGone."""
+        """Keys of candidates in order, none twice, in growing batches. Raises PartsGone."""
         streams = [_Stream(outline, span) for outline in await self._segments() if span.overlaps(outline)]
         last: Key | None = None
         wanted, is_first = _FIRST_KEYS, True
@@ -150,7 +143,7 @@ class Lookup:
         if unknown:
             self._outlines |= {outline.id: outline for outline in await self._store.outlines(unknown)}
             if not set(ids) <= self._outlines.keys():
-                raise SegmentGone
+                raise PartsGone
         for id in self._outlines.keys() - set(ids):
             del self._outlines[id]
         return [self._outlines[id] for id in ids]
@@ -187,7 +180,7 @@ class Lookup:
     ) -> dict[Place, Piece]:
         pieces = await read(places)
         if len(pieces) < len(places):
-            raise SegmentGone
+            raise PartsGone
         return pieces
 
 

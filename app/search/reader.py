@@ -18,7 +18,8 @@ from app.kit.pages import MAX_PAGE_BYTES, Read, Row, Run
 from app.kit.paging import Position, Sort
 from app.kit.scanning import GIVEN_UP, Find, Pace, refusal
 from app.search.keys import EPOCH, ID_BYTES, Key, key_of, milliseconds
-from app.search.lookup import HIGHEST, LOWEST, Lookup, SegmentGone, Sought, Span
+from app.search.lookup import HIGHEST, LOWEST, Lookup, Sought, Span
+from app.search.store import PartsGone
 
 _CHEAP = 2000
 """So many candidates are looked at before a search has to take its turn with others that read much."""
@@ -64,7 +65,7 @@ class IndexedReader:
         for _ in range(_ATTEMPTS):
             try:
                 return await self._read_on(found, self._span(sort, found.reached or start))
-            except SegmentGone:
+            except PartsGone:
                 continue  # its rows are in another segment now
         return found.stopped()
 

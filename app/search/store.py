@@ -39,7 +39,7 @@ class LeaseLost(Exception):
 
 
 class PartsGone(Exception):
-    """Parts of a segment are not there: it was removed."""
+    """Parts of a segment are not there: it was replaced, and to begin again finds the new one."""
 
 
 @dataclass(frozen=True)

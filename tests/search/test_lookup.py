@@ -11,8 +11,8 @@ from app.conversations.repository import MessageRepository
 from app.database import Database
 from app.kit.errors import QueryTooExpensive
 from app.search.index import TextIndex
-from app.search.lookup import HIGHEST, LOWEST, Lookup, SegmentGone, Sought, Span
-from app.search.store import IndexStore
+from app.search.lookup import HIGHEST, LOWEST, Lookup, Sought, Span
+from app.search.store import IndexStore, PartsGone
 from tests.conversations.profiling import profiled
 from tests.search.stored import build, end_grace, found, segment_ids, store
 
@@ -49,7 +49,7 @@ async def test_a_segment_that_goes_between_two_batches_is_noticed(
     assert await anext(batches)
     for id in await segment_ids():
         await index.store.drop(id)
-    with pytest.raises(SegmentGone):
+    with pytest.raises(PartsGone):
         [keys async for keys in batches]
 
 
