@@ -82,6 +82,7 @@ def test_the_formats() -> None:
         "csv": ("csv", "csv"),
         "xlsx": ("xlsx", "xlsx"),
         "jsonl": ("jsonl", "jsonl"),
+        "parquet": ("parquet", "parquet"),
     }
     assert FORMATS["csv"].media_type == "text/csv; charset=utf-8"
 

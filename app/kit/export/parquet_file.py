@@ -17,7 +17,7 @@ from app.kit.export.value import encodable
 
 SLICE_ROWS = 1000
 GROUP_ROWS = 100_000
-GROUP_BYTES = 16 << 20
+GROUP_BYTES = 8 << 20
 """A group of rows ends with the slice that reaches either; bytes are those of the columns before compression."""
 PREFIX = "verbatim:"
 """Before the names of what the file says about itself among its key-value metadata."""

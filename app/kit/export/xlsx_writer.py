@@ -13,9 +13,11 @@ from itertools import count, islice
 from pathlib import Path
 from tempfile import NamedTemporaryFile, TemporaryFile
 from threading import Event
+from typing import Literal
 
 import orjson
 
+from app.kit.export.column_width import SampledWidths, header_width
 from app.kit.export.model import ABOUT, ExportOptions, Heading, Row, require_unique
 from app.kit.export.spool import Abandoned, completed
 from app.kit.export.workbook import Column, Sheet, WriteWorkbook
@@ -31,18 +33,14 @@ except ImportError:
 SPOOL_BUFFER = 1 << 20
 """Bytes. A thread that gives up the interpreter's lock for a small read every few rows takes it back before any other
 thread wakes: with the default buffer the event loop stood still for up to 0.4 s, with this one for 0.02 s."""
-_SHAPES: Mapping[Kind, tuple[int, str | None]] = {
-    "text": (32, None),
-    "texts": (32, None),
-    "integer": (12, None),
-    "number": (14, None),
-    "boolean": (10, None),
-    "instant": (20, "yyyy-mm-dd hh:mm:ss"),
-    "date": (12, "yyyy-mm-dd"),
-    "id": (26, None),
-    "json": (40, None),
+_NUMBER_FORMATS: Mapping[Kind, str] = {"instant": "yyyy-mm-dd hh:mm:ss", "date": "yyyy-mm-dd"}
+_ALIGNMENTS: Mapping[Kind, Literal["left", "right"]] = {
+    "instant": "left",
+    "date": "left",
+    "boolean": "left",
+    "integer": "right",
+    "number": "right",
 }
-"""Width in characters and number format by what a column holds."""
 
 
 def stream(
@@ -65,6 +63,7 @@ class _Workbook:
         self._about = about
         self._options = options
         self._parts = [1] * len(headings)
+        self._widths = SampledWidths([heading.kind for heading in headings])
         self._rows = 0
         self._abandoned = Event()
         self._encoders = [encoders(heading.kind, options.zone) for heading in headings]
@@ -79,6 +78,7 @@ class _Workbook:
             cells = [table[type(value)](value) for table, value in zip(self._encoders, row, strict=True)]
             self._spool.write(orjson.dumps(cells, option=orjson.OPT_APPEND_NEWLINE))
             self._rows += 1
+            self._widths.see(cells)
             for column, cell in enumerate(cells):
                 if isinstance(cell, str) and len(cell) > ALWAYS_FITS:
                     self._parts[column] = max(self._parts[column], len(parts(cell)))
@@ -100,7 +100,7 @@ class _Workbook:
     def _sheets(self) -> Iterator[Sheet]:
         """As many sheets as the rows need, at least one; they share one pass over the spool."""
         name, capacity = self._options.sheet_name, self._options.sheet_rows - 1
-        columns = _columns(self._headings, self._parts)
+        columns = _columns(self._headings, self._parts, self._widths)
         rows = self._spooled()
         for number in range(1, max(1, math.ceil(self._rows / capacity)) + 1):
             yield Sheet(name if number == 1 else f"{name} ({number})", columns, islice(rows, capacity))
@@ -115,7 +115,10 @@ class _Workbook:
 
 def _about_sheet(facts: Sequence[list[Cell]]) -> Sheet:
     most = [max(len(_split(cell)) for cell in column) for column in zip(*facts, strict=True)]
-    columns = _columns([Heading("item", "Item"), Heading("value", "Value", "json")], most)
+    widths = SampledWidths(["text", "text"])
+    for fact in facts:
+        widths.see(fact)
+    columns = _columns([Heading("item", "Item"), Heading("value", "Value")], most, widths)
     return Sheet(ABOUT, columns, [_spread(fact, most) for fact in facts], filtered=False)
 
 
@@ -134,15 +137,15 @@ def _spread(cells: list[Cell], most: Sequence[int]) -> list[Cell]:
     return row
 
 
-def _columns(headings: Sequence[Heading], most: Sequence[int]) -> list[Column]:
+def _columns(headings: Sequence[Heading], most: Sequence[int], widths: SampledWidths) -> list[Column]:
     """The columns of a sheet: each heading's, then its continuations as "Content (2)"."""
     taken = {clean(heading.label) for heading in headings}
     columns = []
-    for heading, number in zip(headings, most, strict=True):
+    for index, heading in enumerate(headings):
         label = clean(heading.label)
         further = (name for n in count(2) if (name := f"{label} ({n})") not in taken)
-        width, number_format = _SHAPES[heading.kind]
-        for name in [label, *islice(further, number - 1)]:
-            columns.append(Column(name, max(width, len(name) + 4), number_format))
+        for name in [label, *islice(further, most[index] - 1)]:
+            width = max(widths.width(index), header_width(name))
+            columns.append(Column(name, width, _NUMBER_FORMATS.get(heading.kind), _ALIGNMENTS.get(heading.kind)))
             taken.add(name)
     return columns
