@@ -1,4 +1,7 @@
-"""The same workbooks written by openpyxl, for platforms without a wheel of rustpy-xlsxwriter: slower, equal cells."""
+"""The same workbooks written by openpyxl, for platforms without a wheel of rustpy-xlsxwriter: slower, equal cells.
+
+One value differs: openpyxl does not mark a text of nothing but spaces as such, and a spreadsheet shows an empty cell.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -33,6 +33,10 @@ _HELD: Mapping[Kind, tuple[type, ...]] = {
 """The types of the values that a column may hold; those of columns of text are any."""
 
 
+_SPECIAL = (bool, datetime)
+"""Python takes them for integers and dates; a column does not."""
+
+
 class Misfit(Exception):
     """A value cannot be held by the type of its column; the column must become text."""
 
@@ -69,8 +73,8 @@ def _require_types(values: Sequence[Any], held: tuple[type, ...]) -> None:
     """Raise Misfit for a value that Arrow would take for something else: True for 1, 1.5 for 1, a number for a time."""
     for found in set(map(type, values)) - {type(None), *held}:
         PLAIN[found]  # refuses what is no value at all
-        nearest = next(each for each in found.__mro__ if each in PLAIN)
-        if nearest not in held:
+        special = next((each for each in _SPECIAL if issubclass(found, each)), None)
+        if not issubclass(found, held) or (special and special not in held):
             raise Misfit
 
 

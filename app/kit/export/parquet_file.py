@@ -43,7 +43,8 @@ class ParquetFile:
         rows = iter(batch)
         while some := list(islice(rows, SLICE_ROWS)):
             self._raise_if_abandoned()
-            self._pending.append(self._encoded(some))
+            encoded = self._encoded(some)  # may replace what is pending
+            self._pending.append(encoded)
             self._rows += len(some)
             if self._is_group_full():
                 self._write_group()
