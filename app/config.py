@@ -1,17 +1,21 @@
 """Settings: every variable the server reads, typed, described and with its default.
 
-Read from the environment (`VERBATIM_<NAME>`) and from `.env` in the working folder; `.env.example` lists them all.
+Read from the environment (`VERBATIM_<NAME>`), from `.env` in the working folder, and from a folder with a file each
+(`verbatim_<name>`), as containers are given secrets; `.env.example` lists them all.
 """
 
+import os
 import re
 from pathlib import Path
 from typing import Literal, cast, get_args
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SecretsSettingsSource, SettingsConfigDict
 
 MEBIBYTE = 1024 * 1024
+SECRETS_VARIABLE = "VERBATIM_SECRETS"
+USUAL_SECRETS = "/run/secrets"
 
 
 ProviderKind = Literal[
@@ -136,6 +140,11 @@ class Settings(BaseSettings):
     data: Path = Field(Path("data"), description="folder of the embedded MongoDB and of the first admin key")
     mongo_uri: SecretStr | None = Field(None, description="an existing replica set instead of the embedded MongoDB")
     database: str = Field("verbatim", pattern=r"^[A-Za-z0-9_-]{1,38}$", description="name of the database")
+    mongo_user: str | None = Field(None, description="who logs in there, where the URI shall not say it")
+    mongo_password: SecretStr | None = Field(None, description="the password of that user")
+    mongo_admin_password: SecretStr | None = Field(
+        None, description="the admin's, for `verbatim init-replica-set` only"
+    )
     mongod: Path | None = Field(None, description="path of the mongod to embed instead of the one that is found")
     bootstrap_key: SecretStr | None = Field(None, description="this value becomes an API key of the first admin")
 
@@ -199,6 +208,20 @@ class Settings(BaseSettings):
         if key is not None and not re.fullmatch(r"[!-~]+", key.get_secret_value()):
             raise ValueError("may hold only printable ASCII characters without spaces, to be sent in a header")
         return key
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Add the folder of secrets where there is one."""
+        folder = Path(os.environ.get(SECRETS_VARIABLE) or USUAL_SECRETS)
+        files = SecretsSettingsSource(settings_cls, folder) if folder.is_dir() else file_secret_settings
+        return init_settings, env_settings, dotenv_settings, files
 
     @field_validator("data", "mongod")
     @classmethod
