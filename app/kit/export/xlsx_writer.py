@@ -8,6 +8,7 @@ Both files are anonymous or deleted with their handle, and every step runs in a 
 import math
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from itertools import count, islice
 from pathlib import Path
@@ -119,6 +120,7 @@ def _about_sheet(facts: Sequence[list[Cell]]) -> Sheet:
     for fact in facts:
         widths.see(fact)
     columns = _columns([Heading("item", "Item"), Heading("value", "Value")], most, widths)
+    columns = [replace(column, align="left") for column in columns]  # a number among texts
     return Sheet(ABOUT, columns, [_spread(fact, most) for fact in facts], filtered=False)
 
 
