@@ -86,10 +86,8 @@ values = pytest.mark.parametrize("hostile", CORPUS, ids=lambda each: f"{each.nam
 
 
 @pytest.fixture(params=WRITERS)
-def writer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    name: str = request.param
-    monkeypatch.setattr(xlsx_writer, "write_workbook", WRITERS[name])
-    return name
+def writer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(xlsx_writer, "write_workbook", WRITERS[request.param])
 
 
 @pytest.mark.parametrize("reader", READERS)
@@ -102,9 +100,8 @@ async def test_a_value_comes_back(hostile: Hostile, reader: str) -> None:
 
 
 @values
-async def test_a_value_comes_back_from_a_workbook(hostile: Hostile, writer: str) -> None:
-    if writer == "openpyxl" and isinstance(hostile.value, str) and hostile.value.isspace():
-        pytest.skip("openpyxl writes spaces alone as an empty cell, as its module says")
+@pytest.mark.usefixtures("writer")
+async def test_a_value_comes_back_from_a_workbook(hostile: Hostile) -> None:
     data = await export("xlsx", Heading("value", "Value", hostile.kind), [(1, hostile.value)])
     for name, read in XLSX_READERS.items():
         [found] = read(data)

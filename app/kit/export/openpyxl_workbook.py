@@ -1,7 +1,4 @@
-"""The same workbooks written by openpyxl, for platforms without a wheel of rustpy-xlsxwriter: slower, equal cells.
-
-One value differs: openpyxl does not mark a text of nothing but spaces as such, and a spreadsheet shows an empty cell.
-"""
+"""The same workbooks written by openpyxl, for platforms without a wheel of rustpy-xlsxwriter: slower, equal cells."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,9 +6,12 @@ from typing import Any
 
 from openpyxl import Workbook
 from openpyxl.cell import WriteOnlyCell
+from openpyxl.cell.rich_text import CellRichText
 from openpyxl.styles import Alignment, Border, Font, PatternFill, Side
 from openpyxl.utils import get_column_letter
 from openpyxl.worksheet.properties import PageSetupProperties
+from openpyxl.xml.constants import XML_NS
+from openpyxl.xml.functions import Element, SubElement
 
 from app.kit.export.workbook import HEADER_FILL, HEADER_INK, HEADER_POINTS, RULE, Column, Sheet
 from app.kit.export.xlsx_cell import Cell, escape
@@ -95,9 +95,19 @@ def _cell(target: Any, data_type: str, text: str, style: Any) -> Any:
     counts escapes against Excel's limit of a cell and cuts numbers to 16 digits."""
     cell = WriteOnlyCell(target)
     cell.data_type = data_type
-    cell._value = text  # noqa: SLF001
+    cell._value = _Spaces([text]) if text.isspace() else text  # noqa: SLF001
     cell._style = style  # noqa: SLF001
     return cell
+
+
+class _Spaces(CellRichText):  # type: ignore[misc]  # openpyxl has no types
+    """A text of nothing but spaces, which openpyxl by itself writes unmarked, so that readers drop them."""
+
+    def to_tree(self) -> Any:
+        tree = Element("is")
+        text = SubElement(tree, "t", {f"{{{XML_NS}}}space": "preserve"})
+        text.text = "".join(self)
+        return tree
 
 
 def _discard(written: Sequence[Any]) -> None:
