@@ -3,8 +3,9 @@
 import asyncio
 import csv
 import shutil
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,9 @@ AT = datetime(2026, 10, 25, 1, 30, 15, 250000, UTC)
 TRUTHS = {"=TRUE()": True, "=FALSE()": False}
 FIRST_SHEET_AS_CSV = "csv:Text - txt - csv (StarCalc):44,34,76,1,,0,false,true,false,false,false,1"
 """LibreOffice's tokens for commas, double quotes, UTF-8, and values as their cells show them."""
+CSV_WITH_FORMULAS = "--infilter=CSV:44,34,76,1,,0,false,true,false,false,false,-1,true"
+"""Likewise to read a CSV: numbers and dates recognized, formulas run."""
+Convert = Callable[..., Awaitable[Path]]
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not SOFFICE, reason="needs LibreOffice Calc (soffice on PATH)"),
@@ -54,13 +58,18 @@ async def workbook(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
     return path
 
 
-async def convert(workbook: Path, filter: str, folder: str) -> Path:
-    """What LibreOffice, with a profile of its own and no window, makes of the workbook."""
+@pytest.fixture(scope="module")
+def convert(tmp_path_factory: pytest.TempPathFactory) -> Convert:
+    """Convert a file by LibreOffice, with a profile of its own that takes some seconds to make once."""
+    return partial(converted, f"-env:UserInstallation=file://{tmp_path_factory.mktemp('libreoffice')}")
+
+
+async def converted(profile: str, source: Path, filter: str, folder: str, *options: str) -> Path:
+    """What LibreOffice makes of the file, without a window."""
     assert SOFFICE
-    output = workbook.parent / folder
-    profile = f"-env:UserInstallation=file://{workbook.parent}/profile"
+    output = source.parent / folder
     process = await asyncio.create_subprocess_exec(
-        SOFFICE, "--headless", profile, "--convert-to", filter, "--outdir", str(output), str(workbook),
+        SOFFICE, "--headless", profile, *options, "--convert-to", filter, "--outdir", str(output), str(source),
         stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
     async with asyncio.timeout(90):
@@ -82,7 +91,7 @@ def value(cell: Any, text: Callable[[str], str]) -> Any:
     return text(cell.value) if isinstance(cell.value, str) else cell.value
 
 
-async def test_a_workbook_saved_by_libreoffice_holds_the_same_cells(workbook: Path) -> None:
+async def test_a_workbook_saved_by_libreoffice_holds_the_same_cells(workbook: Path, convert: Convert) -> None:
     saved = await convert(workbook, "xlsx", "saved")
     before, after = picture(workbook, unescape), picture(saved, str)  # LibreOffice shares its strings
     assert list(after) == list(before) == ["Messages", "About"]
@@ -96,7 +105,7 @@ async def test_a_workbook_saved_by_libreoffice_holds_the_same_cells(workbook: Pa
     assert sheet["A1"].fill.fgColor.rgb == "FF2F4858"
 
 
-async def test_a_workbook_as_csv_shows_what_was_exported(workbook: Path) -> None:
+async def test_a_workbook_as_csv_shows_what_was_exported(workbook: Path, convert: Convert) -> None:
     made = await convert(workbook, FIRST_SHEET_AS_CSV, "csv")
     text = await asyncio.to_thread(made.read_bytes)
     header, *rows = csv.reader(StringIO(text.decode(), newline=""))
@@ -105,3 +114,16 @@ async def test_a_workbook_as_csv_shows_what_was_exported(workbook: Path) -> None
     assert {tuple(row[4:6]) for row in rows} == {("2026-10-25 01:30:15", "1975-05-20")}
     assert [row[0] for row in rows] == [str(number) for number in range(len(ROWS))]
     assert [row[6] for row in rows[:2]] == ["TRUE", "FALSE"]
+
+
+async def test_no_text_of_a_csv_is_run_as_a_formula(tmp_path: Path, convert: Convert) -> None:
+    async def rows() -> AsyncIterator[Sequence[Row]]:
+        yield [(each.value,) for each in ROWS]
+
+    for raw, formulas in ((True, True), (False, False)):
+        path = tmp_path / f"raw-{raw}.csv"
+        chunks = FORMATS["csv"].stream([HEADINGS[1]], rows(), {}, ExportOptions(raw=raw))
+        await asyncio.to_thread(path.write_bytes, b"".join([chunk async for chunk in chunks]))
+        made = await convert(path, "xlsx", path.stem, CSV_WITH_FORMULAS)
+        cells = openpyxl.load_workbook(made).worksheets[0]["A"]
+        assert any(cell.data_type == "f" for cell in cells) is formulas

@@ -251,6 +251,32 @@ async def test_both_writers_give_the_same_workbook(monkeypatch: pytest.MonkeyPat
     assert [int(width) for width, _ in data["widths"].values()] == [64, 64, 7, 22, 8]
 
 
+@pytest.mark.usefixtures("writer")
+async def test_columns_are_as_wide_as_their_first_rows_need() -> None:
+    headings = [
+        Heading("id", "Id", "id"),
+        Heading("role", "Role"),
+        Heading("title", "标题"),
+        Heading("content", "Content"),
+        Heading("cost", "Cost of the answer", "number"),
+        Heading("at", "At", "instant"),
+        Heading("note", "N"),
+    ]
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    row = (ObjectId(), "assistant", "恋恋笔记本", "short\n" + "x" * 500, 0.5, at, "")
+    late = (ObjectId(), "assistant and more", None, None, None, None, None)
+    book = await export(headings, [row] * 1000, [late])
+
+    found = [int(column.width) for column in expanded(book["Data"])]
+    assert found == [26, 11, 12, 64, 22, 22, 6]
+
+
+def expanded(sheet: Any) -> list[Any]:
+    """The dimensions of each column; a file may have one for neighbours that are alike."""
+    dimensions = sorted(sheet.column_dimensions.values(), key=lambda each: each.min)
+    return [each for each in dimensions for _ in range(each.min, each.max + 1)]
+
+
 @given(st.lists(st.sampled_from(["_", "x0041_", "_x0041_", "_x005F_", "_x005f_", "x005F_", "A"])).map("".join))
 def test_escapes_are_undone(text: str) -> None:
     assert unescape(escape(text)) == text

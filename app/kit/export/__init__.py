@@ -28,7 +28,13 @@ FORMATS: Mapping[str, Format] = {
             xlsx_writer.stream,
         ),
         Format("jsonl", "application/x-ndjson", "jsonl", jsonl_writer.stream),
-        Format("parquet", "application/vnd.apache.parquet", "parquet", parquet_writer.stream),
+        Format(
+            "parquet",
+            "application/vnd.apache.parquet",
+            "parquet",
+            parquet_writer.stream,
+            is_installed=parquet_writer.IS_INSTALLED,
+        ),
     )
 }
 """The formats by the name a client asks for."""

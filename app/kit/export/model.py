@@ -70,12 +70,14 @@ Raises ValueError at the call when the headings cannot be written, and while ite
 
 @dataclass(frozen=True)
 class Format:
-    """A file format: its name, media type, file name extension without a dot, and its writer."""
+    """A file format: its name, media type, file name extension without a dot, its writer, and whether the packages that
+    this one needs are there; without them its writer raises Invalid, saying what to install."""
 
     name: str
     media_type: str
     extension: str
     stream: Stream
+    is_installed: bool = True
 
 
 def require_unique(what: str, values: Iterable[str]) -> None:
