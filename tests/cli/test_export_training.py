@@ -44,9 +44,10 @@ def test_lines_and_report_appear_together(filled: Verbatim, format: str) -> None
         ("conversation", "no_answer"),
     ]
     assert last["summary"]["sha256"] == hashlib.sha256(data).hexdigest()
-    assert done.stdout == (
-        "train.jsonl: 2 lines of 3 conversations\ntrain.report.jsonl: left out: conversations 1, rests 1 (no_answer 2)\n"
-    )
+    assert done.stdout.splitlines() == [
+        "train.jsonl: 2 lines of 3 conversations",
+        "train.report.jsonl: left out: conversations 1, rests 1 (no_answer 2)",
+    ]
 
 
 def test_filters_and_options_are_those_of_the_api(filled: Verbatim) -> None:
