@@ -22,7 +22,7 @@ from app.services import Services
 def export_training(
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write, JSON Lines.")],
     format: Annotated[
-        Literal["openai-chat", "openai-preference", "trl-preference", "sharegpt"],
+        Literal["openai-chat", "openai-preference", "trl-preference", "trl-feedback", "sharegpt"],
         typer.Option(help="For which trainer."),
     ] = "openai-chat",
     report: Annotated[

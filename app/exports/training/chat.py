@@ -5,7 +5,8 @@ An answer that is rated too low to learn from stays, with `weight` 0: what follo
 
 from collections.abc import Iterator, Sequence
 
-from app.exports.training.exchange import Step, beginning, chat_messages, read_exchange
+from app.exports.training.exchange import Step, beginning, read_exchange
+from app.exports.training.messages import chat_messages
 from app.exports.training.model import Line, Omission, TrainingOptions, Transcript
 from app.exports.training.tools import definitions
 
@@ -15,7 +16,7 @@ def make_chat(transcript: Transcript, options: TrainingOptions) -> Iterator[Line
     exchange = read_exchange(transcript, options)
 
     def render(steps: Sequence[Step]) -> Line:
-        messages = chat_messages(exchange.system, steps)
+        messages = chat_messages(exchange.system, [step.row for step in steps])
         for message, step in zip(messages[-len(steps) :], steps, strict=True):
             if not step.is_learned:
                 message["weight"] = 0

@@ -7,7 +7,6 @@ before it can still be a line. A rule is a code of `REASONS` and a question abou
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import orjson
 
@@ -204,27 +203,3 @@ def _why_no_more(exchange: Exchange, rest: Sequence[Step]) -> Fault | None:
     if rest:
         return Fault("unanswered_call" if rest[-1].is_open else "no_answer", rest[-1].row["seq"])
     return None if exchange.steps else Fault("empty", None)
-
-
-def as_chat(row: Row) -> dict[str, Any]:
-    """The message as OpenAI's chat completions have it."""
-    message: dict[str, Any] = {"role": row["role"]}
-    if row["content"] or not row.get("tool_calls"):
-        message["content"] = row["content"]
-    if row.get("tool_calls"):
-        message["tool_calls"] = [_call(each) for each in row["tool_calls"]]
-    if row["role"] == "tool":
-        message["tool_call_id"] = row["tool_call_id"]
-    return message
-
-
-def _call(call: Row) -> dict[str, Any]:
-    function = call["function"]
-    named = {"name": function["name"], "arguments": function["arguments"]}
-    return {"id": call["id"], "type": "function", "function": named}
-
-
-def chat_messages(system: str | None, steps: Sequence[Step]) -> list[dict[str, Any]]:
-    """The system prompt and the messages as OpenAI's chat completions have them."""
-    head = [] if system is None else [{"role": "system", "content": system}]
-    return [*head, *(as_chat(step.row) for step in steps)]

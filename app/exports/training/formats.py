@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from app.exports.training.chat import make_chat
+from app.exports.training.feedback import make_trl_feedback
 from app.exports.training.model import Maker
 from app.exports.training.preference import make_openai_pairs, make_trl_pairs
 from app.exports.training.sharegpt import make_sharegpt
@@ -27,6 +28,7 @@ TRAINING_FORMATS: Mapping[str, TrainingFormat] = {
         TrainingFormat("openai-chat", make_chat, _OF_CONVERSATIONS),
         TrainingFormat("openai-preference", make_openai_pairs, _OF_PAIRS),
         TrainingFormat("trl-preference", make_trl_pairs, _OF_PAIRS),
+        TrainingFormat("trl-feedback", make_trl_feedback, frozenset()),
         TrainingFormat("sharegpt", make_sharegpt, _OF_CONVERSATIONS),
     )
 }

@@ -77,6 +77,7 @@ REASONS: Mapping[str, str] = {
     "unknown_kind": "The message is of a kind that the format does not know.",
     "one_answer": "No question has two answers that could be compared.",
     "no_preference": "Nothing says which of the answers is the better one.",
+    "unrated": "No answer is rated.",
     "identical_answers": "The answer is the same as the better one.",
     "replaced_question": "The question was replaced by another one.",
     "copied": "Both answers are copies of those in the conversation it was forked from.",

@@ -45,15 +45,26 @@ def check_openai_preference(line: dict[str, Any]) -> None:
 
 def check_trl_preference(line: dict[str, Any]) -> None:
     assert set(line) <= {"prompt", "chosen", "rejected", "tools"}
-    assert line["prompt"][-1]["role"] in {"user", "tool"}
-    assert [each["role"] for each in (*line["chosen"], *line["rejected"])] == ["assistant", "assistant"]
     assert line["chosen"] != line["rejected"]
-    for message in (*line["prompt"], *line["chosen"], *line["rejected"]):
+    _check_trl(line["prompt"], line["chosen"], line["rejected"])
+    _check_tools(line.get("tools", []))
+
+
+def check_trl_feedback(line: dict[str, Any]) -> None:
+    assert set(line) <= {"prompt", "completion", "label", "tools"}
+    assert isinstance(line["label"], bool)
+    _check_trl(line["prompt"], line["completion"])
+    _check_tools(line.get("tools", []))
+
+
+def _check_trl(prompt: list[dict[str, Any]], *outputs: list[dict[str, Any]]) -> None:
+    assert prompt[-1]["role"] in {"user", "tool"}
+    assert all([each["role"] for each in output] == ["assistant"] for output in outputs)
+    for message in (*prompt, *(each for output in outputs for each in output)):
         assert message["role"] in ROLES
         assert message.get("content", "").strip() or message.get("tool_calls")
         assert message["role"] != "tool" or message["name"]
         assert all(isinstance(call["function"]["arguments"], dict) for call in message.get("tool_calls", []))
-    _check_tools(line.get("tools", []))
 
 
 def check_sharegpt(line: dict[str, Any]) -> None:
@@ -88,6 +99,7 @@ CHECKS = {
     "openai-chat": check_openai_chat,
     "openai-preference": check_openai_preference,
     "trl-preference": check_trl_preference,
+    "trl-feedback": check_trl_feedback,
     "sharegpt": check_sharegpt,
 }
 

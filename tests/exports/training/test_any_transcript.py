@@ -58,12 +58,12 @@ def test_lines_meet_the_rules_and_the_rest_has_reasons(
     options: dict[str, Any] = {"include_system": include_system, "max_tokens": max_tokens}
     if "preference" in format:
         options["assume_latest_preferred"] = chosen == "up"
-    else:
+    elif format in {"openai-chat", "sharegpt"}:
         options["min_rating"] = chosen
     lines, omissions = make(format, transcript(*messages, tools=[WEATHER], system_prompt=prompt), **options)
 
     assert lines or omissions
     assert all(each.seq is None or 1 <= each.seq <= len(messages) for each in omissions)
-    if "preference" not in format:
+    if format in {"openai-chat", "sharegpt"}:
         assert len(lines) <= 1
         assert [each.part for each in omissions] in ([], ["rest"] if lines else ["conversation"])

@@ -78,6 +78,8 @@ async def test_answers_given_again_are_pairs_when_rated_or_assumed(as_ana: httpx
     assert [each["role"] for each in line["input"]["messages"]] == ["system", "user", "assistant", "tool"]
     (trl,), _ = await get(as_ana, format="trl-preference", include_system="false")
     assert [each["content"] for each in (*trl["chosen"], *trl["rejected"])] == ["Hello, world!", "Other"]
+    (rated,), _ = await get(as_ana, format="trl-feedback")
+    assert (rated["completion"][0]["content"], rated["label"]) == ("Hello, world!", True)
 
 
 async def test_it_is_sharegpt_too(as_ana: httpx.AsyncClient, talk: str) -> None:
@@ -212,6 +214,14 @@ async def test_what_cannot_be_understood_is_refused_by_name(
 ) -> None:
     for path in (PATH, f"{PATH}/report"):
         assert sorted(fields_at_fault(await as_ana.get(path, params=parameters))) == fields
+
+
+async def test_a_pattern_the_database_refuses_is_an_error_and_not_a_broken_file(
+    services: Services, as_ana: httpx.AsyncClient, ana: Person
+) -> None:
+    await fill(services, ana.id, ["Q", "A"])
+    response = await as_ana.get(PATH, params={"q": "(", "match": "regex"})
+    assert fields_at_fault(response) == ["query.q"]
 
 
 async def test_a_parameter_given_twice_is_refused(as_ana: httpx.AsyncClient) -> None:
