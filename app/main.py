@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from app import __version__
-from app.api import conversations, health, keys, messages, search, socket, turns, users
+from app.api import conversations, health, keys, messages, search, socket, stats, turns, users
 from app.api.authentication import Authentication
 from app.api.docs import OPENAPI_PATH, add_docs
 from app.bootstrap import ensure_admin
@@ -30,6 +30,7 @@ RESOURCES = (
     users,
     keys,
     search,
+    stats,
     socket,
 )  # the busiest first: routes are matched in this order
 
