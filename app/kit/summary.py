@@ -4,7 +4,7 @@ No row leaves the database, and where an index holds all that is added up none i
 first stage, as of every query. Groups that do not fit the database's memory are kept on its disk meanwhile.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -67,15 +67,15 @@ class Grouping:
     @property
     def stages(self) -> list[Stage]:
         """A group a level: the finest counted value first, the groups that are asked for last."""
-        ids = {**self._ids, **{name: f"${path}" for name, path in self.distinct.items()}}
-        sums = {name: {"$sum": adds} for name, adds in self.sums.items()}
-        stages: list[Stage] = [{"$group": {"_id": ids, **sums}}]
+        counted = {name: f"${path}" for name, path in self.distinct.items()}
+        stages = _grouped({**self._ids, **counted}, {name: {"$sum": adds} for name, adds in self.sums.items()})
+        sums = dict.fromkeys(self.sums)
         for name in self.distinct:
-            del ids[name]
+            del counted[name]
             again = {each: {"$sum": f"${each}"} for each in sums}
-            stages.append({"$group": {"_id": _again(ids), **again, name: {"$sum": 1}}})
-            sums[name] = {"$sum": 1}
-        return [*stages, {"$project": {"_id": 0, **self._named, **dict.fromkeys(sums, 1)}}]
+            stages += _grouped(_themselves([*self._ids, *counted]), {**again, name: {"$sum": 1}})
+            sums[name] = None
+        return [*stages, self._named(sums)]
 
     def percentiles(self, path: str, percents: Mapping[str, int]) -> list[Stage]:
         """The stages that answer percentiles of a path's whole numbers (by nearest rank), under these names.
@@ -84,22 +84,18 @@ class Grouping:
         values is the rounded percentile. It bounds a group to 900 different values for each power of ten, whose
         numbers of rows are all that is kept, however many rows there are.
         """
+        ids = _themselves(self._ids)
         return [
-            {"$group": {"_id": {**self._ids, "value": _three_digits(f"${path}")}, "rows": {"$sum": 1}}},
+            *_grouped({**self._ids, "value": _three_digits(f"${path}")}, {"rows": {"$sum": 1}}),
             {
                 "$setWindowFields": {
-                    "partitionBy": _again(self._ids) or None,
-                    "sortBy": {"_id.value": 1},
+                    "partitionBy": ids or None,
+                    "sortBy": {"value": 1},
                     "output": {"reached": _running("current"), "all": _running("unbounded")},
                 }
             },
-            {
-                "$group": {
-                    "_id": _again(self._ids),
-                    **{name: {"$min": _value_from(percent)} for name, percent in percents.items()},
-                }
-            },
-            {"$project": {"_id": 0, **self._named, **dict.fromkeys(percents, 1)}},
+            *_grouped(ids, {name: {"$min": _value_from(percent)} for name, percent in percents.items()}),
+            self._named(percents),
         ]
 
     @property
@@ -107,9 +103,10 @@ class Grouping:
         """Names without dots, which an id cannot have. A missing value is null, as it is in lists."""
         return {f"key{number}": {"$ifNull": [each.value, None]} for number, each in enumerate(self.keys.values())}
 
-    @property
-    def _named(self) -> dict[str, Expression]:
-        return {path: key.shown(f"$_id.key{number}") for number, (path, key) in enumerate(self.keys.items())}
+    def _named(self, figures: Iterable[str]) -> Stage:
+        """The stage that gives the keys their paths."""
+        named = {path: key.shown(f"$key{number}") for number, (path, key) in enumerate(self.keys.items())}
+        return {"$project": {**named, **dict.fromkeys(figures, 1)}}
 
 
 def counted_if(path: str, value: object) -> Expression:
@@ -161,9 +158,15 @@ def _understood(error: OperationFailure) -> Exception:
     return error
 
 
-def _again(ids: Mapping[str, Expression]) -> dict[str, str]:
-    """The id of a further level of groups."""
-    return {name: f"$_id.{name}" for name in ids}
+def _grouped(ids: Mapping[str, Expression], figures: Mapping[str, Expression]) -> list[Stage]:
+    """Groups with their ids as fields. Without the second stage MongoDB 6.0.5 runs three groups behind each other in
+    another engine, which takes all groups of the second for one."""
+    fields = {**{name: f"$_id.{name}" for name in ids}, **dict.fromkeys(figures, 1)}
+    return [{"$group": {"_id": dict(ids), **figures}}, {"$project": {"_id": 0, **fields}}]
+
+
+def _themselves(names: Iterable[str]) -> dict[str, str]:
+    return {name: f"${name}" for name in names}
 
 
 def _running(end: str) -> Expression:
@@ -172,9 +175,7 @@ def _running(end: str) -> Expression:
 
 def _value_from(percent: int) -> Expression:
     """The value, when so many percent of the rows have it or a smaller one. In whole numbers: fractions would round."""
-    return {
-        "$cond": [{"$gte": [{"$multiply": ["$reached", 100]}, {"$multiply": ["$all", percent]}]}, "$_id.value", None]
-    }
+    return {"$cond": [{"$gte": [{"$multiply": ["$reached", 100]}, {"$multiply": ["$all", percent]}]}, "$value", None]}
 
 
 def _three_digits(value: Expression) -> Expression:
