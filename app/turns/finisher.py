@@ -107,14 +107,15 @@ class TurnFinisher:
 
 
 def _end_of(turn: Row, outcome: Outcome, finished_at: datetime) -> dict[str, Any]:
-    """What a turn itself keeps of its outcome."""
+    """What a turn itself keeps of its outcome. Where nobody has answered, the provider is the one that failed last."""
+    asked_last = outcome.attempts[-1]["provider"] if outcome.attempts else None
     return {
         "state": outcome.state,
         "usage": outcome.usage,
         "cost": outcome.answer.get("cost"),
         "error": outcome.error,
         "served_model": outcome.answer.get("model"),
-        "provider": outcome.answer.get("provider"),
+        "provider": outcome.answer.get("provider", asked_last),
         "first_token_at": outcome.first_token_at,
         "first_token_ms": _milliseconds(turn["started_at"], outcome.first_token_at),
         "total_ms": _milliseconds(turn["started_at"], finished_at),

@@ -59,8 +59,8 @@ class Turn(StoredDocument):
     does not have to bear. `last_event` is the number of the last event once the turn is over.
 
     What is known at the end is stored for lists, files and sums, which then need not read the answer: who gave it
-    (`served_model` of `provider`), its cost, and how long it took from `started_at` on, so that waiting behind another
-    turn is not held against the model.
+    (`served_model` of `provider`; of a failed turn the provider that failed last), its cost, and how long it took from
+    `started_at` on, so that waiting behind another turn is not held against the model.
     """
 
     conversation_id: PydanticObjectId

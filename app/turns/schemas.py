@@ -96,7 +96,7 @@ class _TurnRead(Output):
     state: TurnState
     model: str = Field(description="the one that was asked")
     served_model: str | None = Field(description="the one that answered, another one after a fallback; null until then")
-    provider: str | None
+    provider: str | None = Field(description="of that model, or the one that failed last")
     usage: UsageRead | None
     cost: float | None = Field(description="in US dollars; null where the model has no price")
     error: FaultRead | None
