@@ -1,5 +1,6 @@
 """/api/stats: messages and turns, counted and added up."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import Request
@@ -15,12 +16,14 @@ from app.kit.export import FORMATS, ExportOptions
 from app.kit.listing import parse_boolean
 from app.kit.parameters import filter_parameters, query_parameter
 from app.kit.problems import problem_responses
+from app.kit.repository import Row
 from app.kit.resource import Kind
 from app.kit.responses import JSON
 from app.kit.routing import router
 from app.kit.schemas import Output
+from app.kit.threads import in_thread
 from app.services import Services
-from app.stats.request import DEFAULT_DAYS, MAX_DAYS, MAX_KEYS, parse_stats
+from app.stats.request import DEFAULT_DAYS, MAX_DAYS, MAX_KEYS, StatsRequest, parse_stats
 from app.stats.service import add_up, as_file, as_objects
 from app.stats.tables import MESSAGE_STATS, PERIODS, TOTAL, USAGE_STATS, Stats
 
@@ -103,12 +106,14 @@ async def _answer(request: Request, services: Services, principal: Principal, st
     if name in FORMATS:
         options = ExportOptions(raw=raw, sheet_name=f"{stats.name.capitalize()} stats")
         return ExportResponse(as_file(asked, groups, FORMATS[name], options, started))
-    return JSON(
-        {
-            "items": as_objects(asked.columns, groups),
-            "columns": [{"name": each.name, "label": each.label, "kind": each.kind} for each in asked.columns],
-            "since": asked.since,
-            "until": asked.until,
-            "tz": asked.tz,
-        }
-    )
+    return await in_thread(lambda: JSON(_described(asked, groups)))
+
+
+def _described(asked: StatsRequest, groups: Sequence[Row]) -> dict[str, Any]:
+    return {
+        "items": as_objects(asked.columns, groups),
+        "columns": [{"name": each.name, "label": each.label, "kind": each.kind} for each in asked.columns],
+        "since": asked.since,
+        "until": asked.until,
+        "tz": asked.tz,
+    }
