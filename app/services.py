@@ -69,7 +69,12 @@ class Services:
     @property
     def sources(self) -> Sources:
         """The repositories of what can be exported."""
-        rows: tuple[Repository[Any], ...] = (self.users.rows, self.conversations.rows, self.conversations.messages)
+        rows: tuple[Repository[Any], ...] = (
+            self.users.rows,
+            self.conversations.rows,
+            self.conversations.messages,
+            self.turns.rows,
+        )
         return {each.resource.name: each for each in rows}
 
     def transcripts(self, scope_of: ScopeOf) -> TranscriptSource:
@@ -158,7 +163,8 @@ def build_services(settings: Settings, database: Database) -> Services:
     models = LanguageModels(settings)
     changes = ChangeFeed(database.client[database.name])
     membership = Membership(WorkerRepository(lease_seconds=settings.turn_lease))
-    turns, housekeeping = _build_turns(settings, database, transcripts, models, changes, membership)
+    turn_rows = TurnRepository(cursors, turnstile)
+    turns, housekeeping = _build_turns(settings, database, turn_rows, transcripts, models, changes, membership)
     rooms = Rooms(conversations, turns.rows, TranscriptRepository(cursors), PresenceRepository(), membership, changes)
     housekeeping.inherit(rooms.tidy)
     return Services(
@@ -187,12 +193,13 @@ def build_services(settings: Settings, database: Database) -> Services:
 def _build_turns(
     settings: Settings,
     database: Database,
+    rows: TurnRepository,
     conversations: ConversationService,
     models: LanguageModels,
     changes: ChangeFeed,
     membership: Membership,
 ) -> tuple[TurnService, Housekeeping]:
-    rows, events = TurnRepository(database.cursors), EventRepository()
+    events = EventRepository()
     finisher = TurnFinisher(rows, events, conversations, database.transactions)
     options = AftermathOptions(settings.helper_model, settings.auto_titles)
     aftermath = Aftermath(rows, conversations, models, options)

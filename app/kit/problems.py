@@ -89,7 +89,7 @@ _DESCRIPTIONS: Mapping[int, str] = {
     413: "Over a size limit",
     414: "The address is over its limit",
     422: "Cannot be understood; `fields` names the places at fault",
-    429: "Too many searches at the same time; see Retry-After",
+    429: "Too many searches or summaries at the same time; see Retry-After",
     431: "The headers are over their limit",
     502: "The language model's server failed",
     503: "Cannot be served now; see Retry-After",

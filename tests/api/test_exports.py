@@ -14,7 +14,7 @@ from tests.api.calls import fields_at_fault, new_conversation, say
 from tests.conftest import Person, client_of
 from tests.exports.files import column, export, fill, open_xlsx, read_csv, read_jsonl, read_parquet, read_xlsx
 
-RESOURCES = ("users", "conversations", "messages")
+RESOURCES = ("users", "conversations", "messages", "turns")
 FORMATS = ("csv", "xlsx", "jsonl", "parquet")
 READERS: dict[str, Any] = {"csv": read_csv, "xlsx": read_xlsx, "parquet": read_parquet}
 

@@ -44,12 +44,14 @@ def test_columns_filters_and_order_are_those_of_the_api(filled: Verbatim) -> Non
     ]
 
 
-def test_users_and_conversations_are_exported_too(filled: Verbatim) -> None:
+def test_users_conversations_and_turns_are_exported_too(filled: Verbatim) -> None:
+    filled("export", "turns", "-o", "turns.csv", "--columns", "model,cost,owner.email")
     filled("export", "users", "-o", "users.csv")
     filled("export", "conversations", "-o", "conversations.csv", "--filter", "title=Title 2")
 
     assert column(read_csv((filled.folder / "users.csv").read_bytes()), "E-mail") == ["admin@localhost"]
     assert column(read_csv((filled.folder / "conversations.csv").read_bytes()), "Title") == ["Title 2"]
+    assert read_csv((filled.folder / "turns.csv").read_bytes()) == [["Model", "Cost (USD)", "Owner: E-mail"]]
 
 
 @pytest.mark.parametrize(
