@@ -97,7 +97,7 @@ class TextIndex:
             async for _ in steps:
                 yield Progress(done, max(done, total))
         while (rows := await self.store.rebuilt()) is not None:
-            done = rows
+            done = rows + self.builder.at_hand
             yield Progress(done, max(done, total))
             await self._round()  # a busy table always has a few more rows: those come at the end
         done = max(done, total)  # the last round's rows were not seen any more

@@ -30,6 +30,11 @@ def milliseconds(instant: datetime) -> int:
     return (instant - EPOCH) // timedelta(milliseconds=1)
 
 
+def instant(milliseconds: int) -> datetime:
+    """Of so many since 1970."""
+    return EPOCH + timedelta(milliseconds=milliseconds)
+
+
 @dataclass(frozen=True)
 class Keys:
     """Keys in ascending order; `ids` is a table of so many rows of twelve bytes."""
@@ -67,9 +72,12 @@ class Keys:
             np.ascontiguousarray(np.frombuffer(ids, np.uint8).reshape(ID_BYTES, -1).T),
         )
 
+    def part(self, first: int, last: int) -> "Keys":
+        """Those from a number up to before another."""
+        return Keys(self.times[first:last], self.ids[first:last])
+
     def chunk(self, number: int) -> "Keys":
-        part = slice(number * CHUNK, (number + 1) * CHUNK)
-        return Keys(self.times[part], self.ids[part])
+        return self.part(number * CHUNK, (number + 1) * CHUNK)
 
     def order(self) -> NDArray[np.int64]:
         """The places of the keys, sorted."""

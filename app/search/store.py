@@ -8,6 +8,7 @@ part of it. `search_removed` has the groups of rows that were removed from the t
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, TypeVar
 
 import pymongo
@@ -20,7 +21,7 @@ from app.kit.deadlines import EXPORT_PAGE_SECONDS, READ_SECONDS, WRITE_SECONDS
 from app.kit.repository import Row
 from app.kit.transactions import current_session
 from app.search.blocks import Block, Terms
-from app.search.keys import Keys
+from app.search.keys import Key, Keys, instant
 from app.search.model import SearchBlock, SearchIndex, SearchKeys, SearchRemoved, SearchSegment
 from app.search.postings import Bits
 from app.search.segments import Outline
@@ -93,7 +94,8 @@ class IndexStore:
     async def sizes(self, ids: Sequence[ObjectId]) -> dict[ObjectId, int]:
         """How many rows the segments have."""
         with pymongo.timeout(READ_SECONDS):
-            rows = await self._segments.find({"_id": {"$in": list(ids)}}, {"rows": 1}).to_list()
+            condition = {"_id": {"$in": list(ids)}, "rows": {"$exists": True}}
+            rows = await self._segments.find(condition, {"rows": 1}).to_list()
         return {row["_id"]: row["rows"] for row in rows}
 
     async def blocks(self, places: Iterable[Place]) -> dict[Place, Block]:
@@ -138,7 +140,10 @@ class IndexStore:
         of a rebuilding `rebuild`."""
         with pymongo.timeout(READ_SECONDS):
             cursor = await self._indexes.aggregate([{"$match": {"_id": self._name}}, {"$set": {"now": "$$NOW"}}])
-            return (await cursor.to_list())[0]
+            rows = await cursor.to_list()
+        if not rows:
+            raise LeaseLost  # the database was dropped under whoever builds
+        return rows[0]
 
     async def begin_rebuilding(self) -> None:
         """Have whoever builds make all segments anew, unless they are being already."""
@@ -179,15 +184,13 @@ class IndexStore:
         kept = {"$filter": {"input": "$retired", "cond": {"$not": [{"$in": ["$$this.id", list(ids)]}]}}}
         await self.change(holder, [{"$set": {"retired": kept}}])
 
-    async def continue_rebuilding(
-        self, holder: str, id: ObjectId, last: Sequence[Any], rows: int, *, is_read: bool
-    ) -> None:
+    async def continue_rebuilding(self, holder: str, id: ObjectId, last: Key, rows: int, *, is_read: bool) -> None:
         """One more segment was made anew, of so many rows, the last of which is at `last`; `is_read`: it is the last
         one. Raises LeaseLost."""
         change = {
             "rebuild.segments": {"$concatArrays": ["$rebuild.segments", [id]]},
             "rebuild.rows": {"$add": ["$rebuild.rows", rows]},
-            "rebuild.last": {"$literal": list(last)},
+            "rebuild.last": {"$literal": [instant(last[0]), ObjectId(last[1])]},
             "rebuild.is_read": is_read,
         }
         await self.change(holder, [{"$set": change}])
@@ -219,6 +222,20 @@ class IndexStore:
         """Store the outline of a segment of which everything else is stored."""
         with pymongo.timeout(WRITE_SECONDS):
             await self._segments.replace_one({"_id": outline.id}, outline.to_row(), upsert=True)
+
+    async def note_scrubbing(self, id: ObjectId) -> None:
+        """Note since when a segment's outline may show what was removed."""
+        with pymongo.timeout(WRITE_SECONDS):
+            await self._segments.update_one(
+                {"_id": id}, [{"$set": {"scrubbed_at": {"$ifNull": ["$scrubbed_at", "$$NOW"]}}}]
+            )
+
+    async def scrubbed_before(self, ids: Sequence[ObjectId], instant: datetime) -> list[ObjectId]:
+        """One of the segments that rows were taken out of so long ago; none if there is none."""
+        condition = {"_id": {"$in": list(ids)}, "scrubbed_at": {"$lt": instant}}
+        with pymongo.timeout(READ_SECONDS):
+            rows = await self._segments.find(condition, {"_id": 1}, limit=1).to_list()
+        return [row["_id"] for row in rows]
 
     async def known_segments(self) -> list[ObjectId]:
         """All segments of which anything is stored."""
