@@ -18,13 +18,13 @@ from app.kit.listing import Listing
 from app.kit.pages import Read, Run
 from app.kit.paging import Cursors, Position, Sort
 from app.kit.repository import Repository, Row, Scope
-from app.kit.scanning import SearchReader
-from app.kit.transactions import current_session, in_order
+from app.kit.scanning import Find, SearchReader
+from app.kit.transactions import beside, current_session, in_order
 from app.kit.turnstile import Turnstile
 from app.kit.windows import FIELD, with_windows
 from app.search.index import TextIndex
-from app.search.lookup import Sought
-from app.search.reader import IndexedReader
+from app.search.plans import Sought
+from app.search.reader import IndexedReader, Sources
 from app.search.table import MARK
 
 HISTORY_BATCH = 100
@@ -181,13 +181,23 @@ class MessageRepository(Repository[Message]):
             is_of_one = listing.is_search and _value_of("conversation_id", filters) is not None
             return few(None) if is_of_one else super()._reader(scope, listing, filters, effort)
         unmarked = few(UNMARKED, {MARK: None})
-        find = self._finder(scope, listing, hint="_id_")
+        by_id, along = self._finder(scope, listing, hint="_id_"), self._finder(scope, listing)
+        sources = Sources(by_id, self._beside(by_id), along, unmarked)
         conditions = [*filters, *(search.condition for search in listing.searches)]
-        indexed = IndexedReader(self._index.lookup, sought, find, unmarked, conditions, effort, self.pace)
+        indexed = IndexedReader(self._index.lookup, sought, sources, conditions, effort, self.pace)
 
         async def read(sort: Sort, start: Position | None, size: int) -> Run:
             async with in_order(self.collection.database.client):
                 return await indexed(sort, start, size)
+
+        return read
+
+    def _beside(self, find: Find) -> Find:
+        """The same while other things are read."""
+
+        async def read(*arguments: Any, **options: Any) -> Run:
+            async with beside(self.collection.database.client):
+                return await find(*arguments, **options)
 
         return read
 

@@ -104,6 +104,17 @@ class Directory:
         number = bisect_right(self.first_terms, term) - 1
         return None if number < 0 else number
 
+    def bits_of(self, term: bytes) -> int:
+        """How many bits the lists of the term's block have: of a long list, it alone."""
+        number = self.block_of(term)
+        return 0 if number is None else self.sizes[number]
+
+    def bits_of_long(self, term: bytes) -> int | None:
+        """How many bits a list has that is too long to share a block; None of others."""
+        number = self.block_of(term)
+        is_long = number is not None and self.sizes[number] > BLOCK_BITS and self.first_terms[number] == term
+        return self.sizes[number] if number is not None and is_long else None
+
 
 @dataclass
 class BlockWriter:

@@ -93,3 +93,18 @@ class Keys:
         """Which of the rows were removed."""
         gone: NDArray[np.bool_] = (self.ids == 0).all(axis=1)
         return gone
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Packed keys, of which few are looked at."""
+
+    times: bytes
+    ids: bytes
+
+    def key(self, number: int) -> Key:
+        count = len(self.ids) // ID_BYTES
+        return int.from_bytes(self.times[number::count], signed=True), self.ids[number::count]
+
+    def unpack(self) -> Keys:
+        return Keys.unpack(self.times, self.ids)

@@ -54,6 +54,15 @@ def sizes(counts: Counts, rows: int) -> Counts:
     return counts * widths + _high_sizes(counts, widths, rows)
 
 
+def count_of(size: int, rows: int) -> int:
+    """About how many ordinals a list of so many bits has."""
+    for width in range(rows.bit_length()):
+        count = (size - (rows - 1 >> width) - 1) // (width + 1)
+        if count > rows >> width + 1:
+            return min(count, rows >> width)
+    return 0
+
+
 def encode(lists: Lists, rows: int) -> Bits:
     """The lists of a segment of so many rows."""
     widths = _widths(lists.counts, rows)

@@ -57,7 +57,8 @@ class Scrubber:
         """The chunks of keys that change, without the removed rows."""
         numbers = sorted({ordinal // CHUNK for ordinal in np.flatnonzero(is_removed).tolist()})
         chunks = await self._store.chunks(Place(outline.id, number) for number in numbers)
-        return {at: keys.without(is_removed[at.number * CHUNK :][: len(keys)]) for at, keys in chunks.items()}
+        unpacked = {at: chunk.unpack() for at, chunk in chunks.items()}
+        return {at: keys.without(is_removed[at.number * CHUNK :][: len(keys)]) for at, keys in unpacked.items()}
 
     async def _rewrite(self, blocks: Mapping[Place, Block], keys: Mapping[Place, Keys]) -> None:
         await self._confirm()

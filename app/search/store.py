@@ -19,9 +19,10 @@ from pymongo.errors import CollectionInvalid, DuplicateKeyError, OperationFailur
 
 from app.kit.deadlines import EXPORT_PAGE_SECONDS, READ_SECONDS, WRITE_SECONDS
 from app.kit.repository import Row
+from app.kit.threads import in_thread
 from app.kit.transactions import current_session
 from app.search.blocks import Block, Terms
-from app.search.keys import Key, Keys, instant
+from app.search.keys import Chunk, Key, Keys, instant
 from app.search.model import SearchBlock, SearchIndex, SearchKeys, SearchRemoved, SearchSegment
 from app.search.postings import Bits
 from app.search.segments import Outline
@@ -89,7 +90,7 @@ class IndexStore:
         """The outlines of those segments that are still there."""
         with pymongo.timeout(READ_SECONDS):
             rows = await self._segments.find({"_id": {"$in": list(ids)}, "rows": {"$exists": True}}).to_list()
-        return [Outline.of_row(row) for row in rows]
+        return await in_thread(lambda: [Outline.of_row(row) for row in rows]) if rows else []
 
     async def sizes(self, ids: Sequence[ObjectId]) -> dict[ObjectId, int]:
         """How many rows the segments have."""
@@ -100,15 +101,11 @@ class IndexStore:
 
     async def blocks(self, places: Iterable[Place]) -> dict[Place, Block]:
         """Those of the blocks that are still there."""
-        with pymongo.timeout(READ_SECONDS):
-            rows = await self._blocks.find({"_id": {"$in": [place.id for place in places]}}).to_list()
-        return {Place.of(row["_id"]): _block(row) for row in rows}
+        return {place: _block(row) for place, row in (await _find(self._blocks, places)).items()}
 
-    async def chunks(self, places: Iterable[Place]) -> dict[Place, Keys]:
+    async def chunks(self, places: Iterable[Place]) -> dict[Place, Chunk]:
         """Those of the chunks of keys that are still there."""
-        with pymongo.timeout(READ_SECONDS):
-            rows = await self._keys.find({"_id": {"$in": [place.id for place in places]}}).to_list()
-        return {Place.of(row["_id"]): Keys.unpack(row["t"], row["i"]) for row in rows}
+        return {place: Chunk(row["t"], row["i"]) for place, row in (await _find(self._keys, places)).items()}
 
     # --- who builds ---
 
@@ -259,7 +256,7 @@ class IndexStore:
         for first in range(0, len(outline.first_keys), 1000):
             last = min(first + 1000, len(outline.first_keys))
             parts += _all_of(await self.chunks(_places(outline, first, last)), _places(outline, first, last))
-        return Keys.joined(parts)
+        return Keys.joined([part.unpack() for part in parts])
 
     async def blocks_in_order(self, outline: Outline, first: int, count: int) -> list[Block]:
         """So many blocks from a number on, fewer at the end. Raises PartsGone."""
@@ -341,6 +338,14 @@ def _block_row(place: Place, block: Block) -> Row:
 def _keys_row(place: Place, keys: Keys) -> Row:
     times, ids = keys.pack()
     return {"_id": place.id, "t": times, "i": ids}
+
+
+async def _find(collection: AsyncCollection[Row], places: Iterable[Place]) -> dict[Place, Row]:
+    """What is stored at these places, in one reply as far as that can hold it."""
+    ids = [place.id for place in places]
+    with pymongo.timeout(READ_SECONDS):
+        rows = await collection.find({"_id": {"$in": ids}}, batch_size=len(ids) + 1).to_list()
+    return {Place.of(row["_id"]): row for row in rows}
 
 
 async def _insert(collection: AsyncCollection[Row], rows: Sequence[Row]) -> None:

@@ -187,13 +187,13 @@ async def test_a_removal_under_a_search_hides_no_other_message(
     await build(index)
     read_keys, is_first = Lookup._read_keys, True
 
-    async def purge_and_read(self: Lookup, streams: Any) -> None:
+    async def purge_and_read(self: Lookup, *arguments: Any) -> None:
         nonlocal is_first
         if is_first:
             is_first = False
             await messages.purge(gone)
             await build(index)
-        await read_keys(self, streams)
+        await read_keys(self, *arguments)
 
     monkeypatch.setattr(Lookup, "_read_keys", purge_and_read)
     assert await found(messages, "tea", sort=sort) == others
