@@ -37,25 +37,33 @@ class Table:
 
     async def unmarked(self, last: Key | None, limit: int) -> tuple[list[Row], bool]:
         """Rows that no segment has, in order behind a place, and whether they are the last ones."""
-        return await self._read({MARK: None, **self.ready, **self._behind(last)}, limit, hint=self.unmarked_index)
+        condition = {MARK: None, **self._readable, **self._behind(last)}
+        return await self._read(condition, limit, hint=self.unmarked_index)
 
     async def after(self, last: Key | None, limit: int) -> tuple[list[Row], bool]:
         """Rows in order behind a place, with a mark or without, and whether they are the last ones."""
-        return await self._read({**self.ready, **self._behind(last)}, limit)
+        return await self._read({**self._readable, **self._behind(last)}, limit)
 
     def _behind(self, last: Key | None) -> dict[str, Any]:
         if last is None:
             return {}
         time, id = instant(last[0]), ObjectId(last[1])
         beyond = [{self.order: time, "_id": {"$gt": id}}, {self.order: {"$gt": time}}]
-        return {self.order: {"$gte": time}, "$or": beyond}
+        return {self.order: {"$type": "date", "$gte": time}, "$or": beyond}
+
+    @property
+    def _readable(self) -> dict[str, Any]:
+        """The condition of the rows that can be indexed: others, which this product never writes, are left to the
+        searches, which read what has no mark."""
+        kinds = {self.text: "string", self.owner: "objectId", self.group: "objectId", self.order: "date"}
+        return {**self.ready, **{path: {"$type": kind} for path, kind in kinds.items()}}
 
     async def count_unmarked(self, limit: int | None = None) -> int:
         """How many rows no segment has, counted no further than the limit."""
         options: dict[str, Any] = {} if limit is None else {"limit": limit}
         with pymongo.timeout(EXPORT_PAGE_SECONDS):
             return await self.collection.count_documents(
-                {MARK: None, **self.ready}, hint=self.unmarked_index, **options
+                {MARK: None, **self._readable}, hint=self.unmarked_index, **options
             )
 
     async def count(self) -> int:
