@@ -139,7 +139,9 @@ def parse_search(parameters: Iterable[tuple[str, str]], *, text_language: str | 
     words = _words(faults, values, text_language) if match == "text" else None
     beside = {"tag", "group"}
     if match not in ("literal", "regex"):
-        beside |= {"q", "match"}
+        beside.add("match")
+    if words is not None:
+        beside.add("q")
     if sort not in ("-created_at", "created_at"):
         beside.add("sort")
     listing = parse_listing(MESSAGES, pairs, max_limit=MAX_RESULTS, beside=beside, faults=faults)

@@ -2,8 +2,8 @@
 
 The server asks for the time only between two rows, and PCRE counts its steps (200,000 in MongoDB's) anew for each place
 where a match may begin: `a.*b` took 12 s for one row of 30,000 characters (measured). So the text's length decides in
-which form a pattern is asked for, by searches and for marks alike; each ends after some ten million steps in all, about a third of a second, most
-much sooner. What would need more is an error (51156) and not "no match".
+which form a pattern is asked for, to find a text and to mark it alike; each ends after some ten million steps in all,
+about a third of a second, most much sooner. What would need more is an error (51156) and not "no match".
 """
 
 import re
@@ -23,7 +23,7 @@ def bounded(pattern: str, length: Expression, ask: Callable[[str], Expression]) 
 
 
 def at_each_place(pattern: str, length: int) -> str:
-    """The form for all matches in a text of so many characters: the longer it is, the fewer steps each place may take."""
+    """The form for all matches in a text of so many characters: the longer it is, the fewer steps a place may take."""
     return _stepping(_STEPS // length)(pattern)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, get_args
 
-from app.kit.errors import FieldError, InvalidPattern
+from app.kit.errors import InvalidPattern
 from app.kit.literals import Need, literals_of_pattern, literals_of_text
 from app.kit.patterns import Expression, bounded
 from app.kit.windows import may_contain
@@ -18,6 +18,8 @@ from app.kit.windows import may_contain
 Match = Literal["literal", "prefix", "regex"]
 MATCHES: tuple[Match, ...] = get_args(Match)
 MAX_QUERY_CHARACTERS = 200
+
+FORBIDDEN = "holds a verb of PCRE, '(*...)', or '\\C', which are not allowed"
 
 Condition = dict[str, Any]
 
@@ -39,10 +41,7 @@ class Search:
     def __post_init__(self) -> None:
         _check(self.query)
         if self.match == "regex" and ("(*" in self.query or "\\C" in self.query):
-            raise InvalidPattern(
-                "q: PCRE verbs '(*...)' and '\\C' are not allowed",
-                fields=[FieldError("query.q", "holds '(*' or '\\C'")],
-            )
+            raise InvalidPattern(FORBIDDEN)
 
     @cached_property
     def condition(self) -> Condition:
