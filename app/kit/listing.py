@@ -196,12 +196,13 @@ def _count(values: Mapping[str, str]) -> CountMode | None:
 def _search(resource: Resource, values: Mapping[str, str], errors: list[FieldError]) -> Search | None:
     if not resource.searchable:
         return None
-    match = _read(errors, "match", lambda: _match(values.get("match", "literal")))
-    case_sensitive = _read(errors, "case_sensitive", lambda: _boolean(values.get("case_sensitive", "false")))
+    # Where these are at fault, `q` may have faults of its own.
+    match: Match = _read(errors, "match", lambda: _match(values.get("match", "literal"))) or "literal"
+    is_exact = bool(_read(errors, "case_sensitive", lambda: _boolean(values.get("case_sensitive", "false"))))
     if "q" not in values:
         return None
     paths = tuple(column.path for column in resource.searchable)
-    options = (match or "literal", bool(case_sensitive), resource.is_search_indexed)  # `q` may have faults of its own
+    options = match, is_exact, resource.is_search_indexed
     search: Search | None = _read(errors, "q", lambda: Search(paths, values["q"], *options))
     return search
 
