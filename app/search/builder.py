@@ -21,8 +21,9 @@ from app.search.building import Draft
 from app.search.gathering import Gathered, Gathering
 from app.search.keys import key_of
 from app.search.merging import Merge
+from app.search.register import LeaseLost
 from app.search.scrubbing import Scrubber
-from app.search.store import IndexStore, LeaseLost, PartsGone
+from app.search.store import IndexStore, PartsGone
 from app.search.table import Table
 from app.search.terms import group_term
 

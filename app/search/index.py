@@ -14,7 +14,8 @@ from app.kit.cancellation import raise_if_cancelled
 from app.kit.logs import logger
 from app.search.builder import IndexBuilder, Sizes
 from app.search.lookup import Lookup
-from app.search.store import IndexStore, LeaseLost, PartsGone
+from app.search.register import LeaseLost
+from app.search.store import IndexStore, PartsGone
 from app.search.table import Table
 
 _PAUSE_SECONDS = 3.0
