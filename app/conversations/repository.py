@@ -180,9 +180,8 @@ class MessageRepository(Repository[Message]):
         if self._index is None or sought is None:
             is_of_one = listing.is_search and value_of("conversation_id", filters) is not None
             return few(None) if is_of_one else super()._reader(scope, listing, filters, effort)
-        unmarked = few(UNMARKED, {MARK: None})
-        by_id, along = self._finder(scope, listing, hint="_id_"), self._finder(scope, listing)
-        sources = Sources(by_id, self._beside(by_id), along, unmarked)
+        by_id = self._finder(scope, listing, hint="_id_")
+        sources = Sources(by_id, self._beside(by_id), self._finder(scope, listing), few(UNMARKED, {MARK: None}))
         conditions = [*filters, *(search.condition for search in listing.searches)]
         indexed = IndexedReader(self._index.lookup, sought, sources, conditions, effort, self.pace)
 

@@ -1,6 +1,7 @@
 """Rows of a large segment are gathered over several rounds: all of them become part of the index together, or none."""
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 from bson import ObjectId
@@ -12,6 +13,7 @@ from app.search.register import LeaseLost
 from app.search.store import IndexStore
 from app.search.table import Table
 from tests.search.stored import (
+    START,
     build,
     end_grace,
     expire_lease,
@@ -48,7 +50,7 @@ async def test_pieces_become_one_segment_and_are_found_all_the_while(
     for at_hand in (10, 20, 30):
         assert await index.builder.round() == 10
         assert (index.builder.at_hand, await segment_ids()) == (at_hand, [])
-        ids += await store(messages, "late tea")
+        ids += await store(messages, "late tea", created_at=START + timedelta(seconds=at_hand))
         assert await found(messages, "tea") == sorted(ids)
 
     assert await index.builder.round() == 8
