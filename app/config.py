@@ -116,6 +116,8 @@ class Settings(BaseSettings):
     text_language: TextLanguage = Field("english", description="whose word stems the text index has; none: whole words")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe line to log")
     log_format: Literal["console", "json"] = Field("console", description="for people, or for machines")
+    metrics_key: SecretStr | None = Field(None, description="who has it may read /metrics; admins may anyway")
+    slow_query_seconds: float = Field(1.0, gt=0, description="commands of MongoDB that take longer are logged")
     docs: bool = Field(True, description="serve /docs and /openapi.json")
 
     @field_validator("allowed_origins")

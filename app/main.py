@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from app import __version__
-from app.api import conversations, health, keys, messages, search, socket, turns, users
+from app.api import conversations, health, keys, messages, metrics, search, socket, training, turns, users
 from app.api.authentication import Authentication
 from app.api.docs import OPENAPI_PATH, add_docs
 from app.bootstrap import ensure_admin
@@ -45,6 +45,7 @@ RESOURCES = (
     users,
     keys,
     search,
+    training,
     socket,
 )  # the busiest first: routes are matched in this order
 
@@ -99,6 +100,7 @@ def build_app(settings: Settings, lifespan: Lifespan | None = None) -> FastAPI:
     for module in RESOURCES:
         app.include_router(module.routes, prefix="/api")
     app.include_router(health.routes)
+    app.include_router(metrics.routes)
     if settings.docs:
         add_docs(app)
     return app

@@ -16,7 +16,8 @@ from app.conversations.repository import ConversationRepository, DeletedConversa
 from app.conversations.search import MessageSearch
 from app.conversations.service import ConversationService
 from app.database import Database, open_database
-from app.exports.service import Sources
+from app.exports.service import ScopeOf, Sources
+from app.exports.training.reading import TranscriptSource
 from app.imports.drafts import DraftRepository
 from app.imports.service import ImportService
 from app.kit.changes import ChangeFeed
@@ -70,6 +71,10 @@ class Services:
         """The repositories of what can be exported."""
         rows: tuple[Repository[Any], ...] = (self.users.rows, self.conversations.rows, self.conversations.messages)
         return {each.resource.name: each for each in rows}
+
+    def transcripts(self, scope_of: ScopeOf) -> TranscriptSource:
+        """Whole conversations, as far as they may be seen."""
+        return TranscriptSource(self.conversations.rows, self.conversations.messages, self.turns.rows, scope_of)
 
     def open(self) -> None:
         """Follow what other processes write, and see to the turns of all of them."""

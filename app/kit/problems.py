@@ -10,6 +10,7 @@ from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from app.kit import metrics
 from app.kit.database_errors import UNSTORABLE, translate
 from app.kit.errors import FieldError, Invalid, VerbatimError
 from app.kit.logs import logger, request_id
@@ -52,6 +53,7 @@ def problem_body(error: VerbatimError) -> dict[str, Any]:
 
 
 def problem(error: VerbatimError) -> Response:
+    metrics.errors.labels(error.code).inc()
     return Response(to_json(problem_body(error)), error.status, headers=error.headers, media_type=PROBLEM_JSON)
 
 
