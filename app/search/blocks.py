@@ -10,7 +10,7 @@ from itertools import accumulate
 
 import numpy as np
 
-from app.search.postings import Bits, Counts, Lists, Ordinals, decode, decode_part, encode, from_varints, sizes, varints
+from app.search.postings import Bits, Counts, Lists, Ordinals, decode, decode_one, encode, from_varints, sizes, varints
 
 BLOCK_BITS = 4096 * 8
 """A block is closed before its lists have more bits; a longer list has a block of its own."""
@@ -86,7 +86,7 @@ class Entry:
 
     def rows(self, rows: int) -> Ordinals:
         """The rows, of a segment of so many."""
-        return decode_part(self.block.bits, self.counts, rows, self.number, self.number + 1).ordinals
+        return decode_one(self.block.bits, self.counts, rows, self.number)
 
 
 @dataclass(frozen=True)
