@@ -6,11 +6,11 @@ import pytest
 
 from tests.cli.command import Verbatim
 from tests.cli.files import SENTENCES, write_conversations
-from tests.exports.files import column, read_csv, read_jsonl, read_xlsx
+from tests.exports.files import column, read_csv, read_jsonl, read_parquet, read_xlsx
 
 pytestmark = [pytest.mark.mongod, pytest.mark.slow]
 
-READERS: dict[str, Any] = {"csv": read_csv, "XLSX": read_xlsx}
+READERS: dict[str, Any] = {"csv": read_csv, "XLSX": read_xlsx, "parquet": read_parquet}
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_users_and_conversations_are_exported_too(filled: Verbatim) -> None:
     ("arguments", "sentence"),
     [
         (("-o", "there.csv"), "verbatim: there.csv exists; say --force to replace it."),
-        (("-o", "all.txt"), "verbatim: The ending of all.txt names no format; say --format csv, xlsx, jsonl."),
+        (("-o", "all.txt"), "verbatim: The ending of all.txt names no format; say --format csv, xlsx, jsonl, parquet."),
         (("-o", "absent/all.csv"), "verbatim: absent/all.csv cannot be written: No such file or directory."),
         (("-o", "all.csv", "--columns", "secret"), "verbatim: columns has no 'secret'; there are id, "),
         (("-o", "all.csv", "--filter", "nonsense"), "verbatim: --filter nonsense: write it as name=value."),
