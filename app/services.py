@@ -85,8 +85,7 @@ class Services:
         """Follow what other processes write, and see to the turns of all of them."""
         self.changes.open()
         self.housekeeping.open()
-        if self.settings.search_builder:
-            self.content_index.open()
+        self.content_index.open(builds=self.settings.search_builder)
 
     async def aclose(self) -> None:
         """Let running turns finish for a while, then close what is open."""
