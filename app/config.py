@@ -4,6 +4,7 @@ Read from the environment (`VERBATIM_<NAME>`) and from `.env` in the working fol
 """
 
 import re
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Literal, cast, get_args
 from urllib.parse import urlsplit
@@ -181,6 +182,13 @@ class Settings(BaseSettings):
         False, description="keep a text index of messages for match=text; each insert pays for it"
     )
     text_language: TextLanguage = Field("english", description="whose word stems the text index has; none: whole words")
+    webhook_delivery: bool = Field(True, description="take part in telling webhooks what happens")
+    webhook_allow: list[str] = Field(
+        default_factory=list,
+        description="JSON: hosts, addresses and networks that webhooks may reach besides the public internet",
+    )
+    webhook_timeout: float = Field(15, gt=0, le=60, description="seconds that one delivery may take")
+    webhook_log_days: int = Field(7, ge=2, le=365, description="days for which deliveries are kept")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe line to log")
     log_format: Literal["console", "json"] = Field("console", description="for people, or for machines")
     docs: bool = Field(True, description="serve /docs and /openapi.json")
@@ -192,6 +200,16 @@ class Settings(BaseSettings):
             if not re.fullmatch(r"https?://[^/?#\s]+", origin):
                 raise ValueError(f"{origin!r} is no origin such as https://chat.example.com")
         return [origin.lower() for origin in origins]
+
+    @field_validator("webhook_allow")
+    @classmethod
+    def _reachable(cls, entries: list[str]) -> list[str]:
+        for entry in entries:
+            if not _is_network(entry) and not re.fullmatch(
+                r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z])[A-Za-z0-9-]*", entry
+            ):
+                raise ValueError(f"{entry!r} is no host, address or network such as hooks.example.com or 10.1.0.0/16")
+        return [entry.lower() for entry in entries]
 
     @field_validator("bootstrap_key")
     @classmethod
@@ -253,6 +271,14 @@ def _is_address(url: str) -> bool:
         )
     except ValueError:  # a port that is no number, or brackets without an IPv6 address
         return False
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ip_network(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _with_address() -> tuple[str, ...]:

@@ -33,6 +33,7 @@ from app.rooms.model import Presence
 from app.search.model import SearchBlock, SearchIndex, SearchKeys, SearchRemoved, SearchSegment
 from app.turns.model import Turn, TurnEvents, Worker
 from app.users.model import User
+from app.webhooks.model import Delivery, Hook, RelayState, Webhook
 
 DOCUMENTS: list[type[Document]] = [
     User,
@@ -49,6 +50,10 @@ DOCUMENTS: list[type[Document]] = [
     SearchBlock,
     SearchKeys,
     SearchRemoved,
+    Webhook,
+    Delivery,
+    RelayState,
+    Hook,
 ]
 
 CLIENT_OPTIONS: dict[str, Any] = {

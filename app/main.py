@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from app import __version__
-from app.api import conversations, health, keys, messages, search, socket, turns, users
+from app.api import conversations, health, hooks, keys, messages, search, socket, turns, users, webhook_events, webhooks
 from app.api.authentication import Authentication
 from app.api.docs import OPENAPI_PATH, add_docs
 from app.bootstrap import ensure_admin
@@ -31,6 +31,8 @@ RESOURCES = (
     keys,
     search,
     socket,
+    webhooks,
+    hooks,
 )  # the busiest first: routes are matched in this order
 
 
@@ -80,6 +82,7 @@ def build_app(settings: Settings, lifespan: Lifespan | None = None) -> FastAPI:
     for module in RESOURCES:
         app.include_router(module.routes, prefix="/api")
     app.include_router(health.routes)
+    app.webhooks.include_router(webhook_events.told)
     if settings.docs:
         add_docs(app)
     return app
