@@ -128,12 +128,14 @@ def _parsed(text: str) -> tuple[URL, str]:
         port, host = url.port, (url.raw_host or "").lower()
     except ValueError as error:
         raise ForbiddenAddress("is no URL") from error
+    authority = re.split(r"[/?#]", text.partition("://")[2], maxsplit=1)[0]  # yarl drops what is empty
+    is_plain = _is_host(host) and ("[" in authority) == (":" in host)
     for is_wrong, sentence in (
         (url.scheme not in {"http", "https"} or not host, "is no URL such as https://example.com/hook"),
-        (url.user is not None or url.password is not None or "@" in url.raw_authority, "must not hold a user's name"),
+        ("@" in authority or url.user is not None, "must not hold a user's name"),
         (bool(url.raw_fragment) or text.endswith("#"), "must not have a fragment"),
         (port == 0, "has no port 0"),
-        (not _is_host(host), f"has a host that is no name and no plain address: {host}"),
+        (not is_plain, f"has a host that is no name and no plain address: {host}"),
     ):
         if is_wrong:
             raise ForbiddenAddress(sentence)

@@ -98,8 +98,10 @@ class WebhookService:
         await self.deliveries.delete_of_webhook(id)
 
     async def rotate(self, scope: Scope, id: ObjectId, overlap: timedelta) -> tuple[Row, str]:
-        """A new secret; the old ones are good for `overlap` more. Raises NotFound, Conflict, and PreconditionFailed when
-        the webhook is changed at the same time."""
+        """A new secret; the old ones are good for `overlap` more.
+
+        Raises NotFound, Conflict, and PreconditionFailed when the webhook is changed at the same time.
+        """
         stored, version = await self.rows.secrets(scope, id)
         instant = now()
         end = instant + overlap
