@@ -24,7 +24,7 @@ from app.webhooks.repository import DeliveryRepository, WebhookRepository
 from app.webhooks.retries import Times
 from app.webhooks.sender import GONE, Attempt, Sender
 
-LANE_WIDTH = 4
+LANE_WIDTH = 8
 """Attempts of one webhook at the same time, in one process."""
 AT_ONCE = 256
 """Attempts of a process at the same time."""

@@ -1,9 +1,10 @@
 """Servers that tell webhooks of loopback, soon and often."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import pytest
@@ -14,6 +15,7 @@ from app.webhooks.retries import Times
 from tests.conftest import DATABASE
 from tests.webhooks.receiver import Receiver
 
+T = TypeVar("T")
 FIRST_RETRY = timedelta(milliseconds=20)
 
 
@@ -70,3 +72,11 @@ async def shown(client: httpx.AsyncClient, webhook: dict[str, Any]) -> dict[str,
     response = await client.get(f"/api/webhooks/{webhook['id']}")
     assert response.status_code == 200, response.text
     return dict(response.json())
+
+
+async def until(look: Callable[[], Awaitable[T]], is_wanted: Callable[[T], bool]) -> T:
+    """What is stored, once it is as wanted: the server's tasks store it whenever they do, and tell nobody here."""
+    async with asyncio.timeout(20):
+        while not is_wanted(found := await look()):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    return found

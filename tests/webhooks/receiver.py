@@ -58,6 +58,8 @@ class Receiver:
         self.received: list[Received] = []
         self.statuses: list[int] = []
         """What the next requests to `/` are answered with; 200 when there is none."""
+        self.behaviours = dict(_BEHAVIOURS)
+        """What paths other than `/` do."""
         self.port = 0
         self._queue: asyncio.Queue[Received] = asyncio.Queue()
         self._runner: web.AppRunner | None = None
@@ -82,7 +84,7 @@ class Receiver:
         received = Received(request.path, {k.lower(): v for k, v in request.headers.items()}, await request.read())
         self.received.append(received)
         self._queue.put_nowait(received)
-        behave = _BEHAVIOURS.get(request.path.strip("/"))
+        behave = self.behaviours.get(request.path.strip("/"))
         if behave is not None:
             return await behave(self, request)
         return web.Response(status=self.statuses.pop(0) if self.statuses else 200)

@@ -1,7 +1,5 @@
 """How events reach receivers of every kind: signed, again and again, and none at the cost of another."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
@@ -16,7 +14,7 @@ from app.webhooks.model import Delivery
 from app.webhooks.retries import Times
 from tests.api.calls import new_conversation, say
 from tests.conversations.profiling import profiled
-from tests.webhooks.conftest import FIRST_RETRY, log_of, set_times, shown, subscribe
+from tests.webhooks.conftest import FIRST_RETRY, log_of, set_times, shown, subscribe, until
 from tests.webhooks.receiver import Receiver
 
 pytestmark = pytest.mark.mongod
@@ -24,30 +22,23 @@ pytestmark = pytest.mark.mongod
 Json = dict[str, Any]
 
 
-async def until(look: Callable[[], Awaitable[Json]], member: str, value: Any) -> Json:
-    """The row, once it has this value."""
-    async with asyncio.timeout(20):
-        while (row := await look())[member] != value:
-            await asyncio.sleep(0.01)
-    return row
-
-
-async def settled(client: httpx.AsyncClient, webhook: Json, state: str) -> Json:
-    """The newest delivery, once it is in this state."""
-    return await until(lambda: _newest(client, webhook), "state", state)
-
-
-async def _newest(client: httpx.AsyncClient, webhook: Json) -> Json:
+async def newest(client: httpx.AsyncClient, webhook: Json) -> Json:
     log = await log_of(client, webhook)
     return log[0] if log else {"state": None, "attempts": None, "error": None}
 
 
+async def settled(client: httpx.AsyncClient, webhook: Json, state: str) -> Json:
+    """The newest delivery, once it is in this state."""
+    return await until(lambda: newest(client, webhook), lambda row: row["state"] == state)
+
+
 async def failed_once(client: httpx.AsyncClient, webhook: Json) -> Json:
     """The newest delivery after its first attempt has failed."""
-    async with asyncio.timeout(20):
-        while (row := await _newest(client, webhook))["error"] is None:
-            await asyncio.sleep(0.01)
-    return row
+    return await until(lambda: newest(client, webhook), lambda row: row["error"] is not None)
+
+
+async def switched_off(client: httpx.AsyncClient, webhook: Json) -> Json:
+    return await until(lambda: shown(client, webhook), lambda row: not row["active"])
 
 
 async def test_deliveries_are_signed_and_logged(as_ana: httpx.AsyncClient, receiver: Receiver) -> None:
@@ -77,7 +68,7 @@ async def test_what_fails_is_tried_again_with_the_same_id_and_body(
     assert len({each.raw for each in attempts}) == 1
     assert all(each.is_signed_with(webhook["secret"]) for each in attempts)
     assert (await settled(as_ana, webhook, "succeeded"))["attempts"] == 4
-    await until(lambda: shown(as_ana, webhook), "failing_since", None)
+    await until(lambda: shown(as_ana, webhook), lambda row: row["failing_since"] is None)
 
 
 @pytest.mark.parametrize(
@@ -100,11 +91,7 @@ async def test_a_receiver_that_misbehaves_is_told_again_later(
     assert (delivery["state"], delivery["error"]) == ("pending", error)
     assert delivery["next_attempt_at"] > delivery["created_at"]
     assert {each.path for each in receiver.received} == {f"/{behaviour}"}
-    await until(lambda: _has_failed(as_ana, webhook), "has_failed", value=True)
-
-
-async def _has_failed(client: httpx.AsyncClient, webhook: Json) -> Json:
-    return {"has_failed": (await shown(client, webhook))["failing_since"] is not None}
+    await until(lambda: shown(as_ana, webhook), lambda row: row["failing_since"] is not None)
 
 
 async def test_a_receiver_that_cannot_be_connected_to(as_ana: httpx.AsyncClient, receiver: Receiver) -> None:
@@ -139,11 +126,11 @@ async def test_gone_switches_the_webhook_off(as_ana: httpx.AsyncClient, receiver
     conversation = await new_conversation(as_ana)
     await say(as_ana, conversation, "Hello")
 
-    off = await until(lambda: shown(as_ana, webhook), "active", value=False)
+    off = await switched_off(as_ana, webhook)
 
     assert off["disabled_reason"] == "The receiver answered 410: it is gone for good."
-    assert (await _newest(as_ana, webhook))["state"] == "failed"
-    for path in ("ping", f"deliveries/{(await _newest(as_ana, webhook))['id']}/redeliver"):
+    assert (await newest(as_ana, webhook))["state"] == "failed"
+    for path in ("ping", f"deliveries/{(await newest(as_ana, webhook))['id']}/redeliver"):
         refused = await as_ana.post(f"/api/webhooks/{webhook['id']}/{path}")
         assert (refused.status_code, refused.json()["reason"]) == (409, "inactive")
 
@@ -157,25 +144,24 @@ async def test_a_webhook_without_success_for_long_is_switched_off_and_on_again(
     conversation = await new_conversation(as_ana)
     await say(as_ana, conversation, "lost")
 
-    off = await until(lambda: shown(as_ana, webhook), "active", value=False)
+    off = await switched_off(as_ana, webhook)
 
     assert off["disabled_reason"] == "No delivery has succeeded for 0 hours. The receiver answered 500."
-    lost = await _newest(as_ana, webhook)
+    lost = await newest(as_ana, webhook)
     assert (lost["state"], lost["next_attempt_at"]) == ("failed", None)
     await say(as_ana, conversation, "not heard")
     receiver.statuses = []
     on = (await as_ana.patch(f"/api/webhooks/{webhook['id']}", json={"active": True})).json()
     assert (on["disabled_reason"], on["failing_since"]) == (None, None)
     before = len(receiver.received)
+    await receiver.take(before)
     await say(as_ana, conversation, "heard")
     await settled(as_ana, webhook, "succeeded")
     again = await as_ana.post(f"/api/webhooks/{webhook['id']}/deliveries/{lost['id']}/redeliver")
     assert (again.status_code, again.json()["state"], again.json()["attempts"]) == (200, "pending", 0)
-    async with asyncio.timeout(20):
-        while len(receiver.received) < before + 2:
-            await asyncio.sleep(0.01)
-    assert [each.data["content"] for each in receiver.received[before:]] == ["heard", "lost"]
-    assert receiver.received[-1].id == lost["event_id"]
+    heard, redelivered = await receiver.take(2)
+    assert [heard.data["content"], redelivered.data["content"]] == ["heard", "lost"]
+    assert redelivered.id == lost["event_id"]
 
 
 async def test_slow_receivers_do_not_hold_up_the_others(

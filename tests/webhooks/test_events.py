@@ -124,7 +124,8 @@ async def test_what_was_rolled_back_is_not_told(
 
     async def fail() -> None:
         await services.conversations.extend(
-            EVERYTHING, (await services.conversations.rows.ids_of_owner(ana.id, limit=1))[0],
+            EVERYTHING,
+            (await services.conversations.rows.ids_of_owner(ana.id, limit=1))[0],
             [{"role": "user", "content": "never"}],
         )
         raise RuntimeError

@@ -1,6 +1,5 @@
 """The relay among processes that come, go and die: no event is lost, and none gets another id."""
 
-import asyncio
 from typing import Any
 
 import httpx
@@ -10,7 +9,7 @@ from app.config import Settings
 from app.database import Database
 from app.services import Services, build_services
 from tests.api.calls import new_conversation, say
-from tests.webhooks.conftest import log_of, shown, subscribe
+from tests.webhooks.conftest import log_of, shown, subscribe, until
 from tests.webhooks.receiver import Receiver
 
 pytestmark = pytest.mark.mongod
@@ -64,11 +63,10 @@ async def test_the_log_read_twice_gives_the_same_deliveries(
 
 
 async def _has_moved(services: Services, place: dict[str, Any]) -> None:
-    async with asyncio.timeout(20):
-        while not await services.webhooks.deliveries.collection.find_one({}):
-            await asyncio.sleep(0.01)
-        while (await services.webhooks._state._collection.find_one({}))["token"] == place.get("token"):
-            await asyncio.sleep(0.01)
+    await until(lambda: services.webhooks.deliveries.collection.find_one({}), bool)
+    await until(
+        lambda: services.webhooks._state._collection.find_one({}), lambda row: row["token"] != place.get("token")
+    )
 
 
 async def test_several_processes_deliver_each_event_once(
