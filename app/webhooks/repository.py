@@ -7,7 +7,7 @@ from typing import Any
 
 import pymongo
 from bson import ObjectId
-from pymongo import ReturnDocument
+from pymongo import ReturnDocument, UpdateOne
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from app.kit.clock import now
@@ -106,37 +106,45 @@ class DeliveryRepository(Repository[Delivery]):
             rows = await (await self.collection.aggregate(pipeline, hint="due_v1")).to_list()
         return [row["_id"] for row in rows]
 
-    async def claim(self, webhook_id: ObjectId, name: str, seconds: float) -> Row | None:
-        """The delivery of a webhook that is due for longest, which nobody else attempts for so long; None when none
-        is. The time is the database's, so that clocks need not agree."""
+    async def claim(self, webhook_id: ObjectId, claim: str, seconds: float, *, limit: int) -> list[Row]:
+        """Up to `limit` deliveries of a webhook, those that are due for longest; nobody else attempts them for so long.
+
+        The time is the database's, so that clocks need not agree.
+        """
+        due = {"state": "pending", "webhook_id": webhook_id, "$expr": {"$lte": ["$next_attempt_at", "$$NOW"]}}
         expiry = {"$dateAdd": {"startDate": "$$NOW", "unit": "millisecond", "amount": int(seconds * 1000)}}
-        claimed = {"claim": name, "next_attempt_at": expiry, "attempts": {"$add": ["$attempts", 1]}}
+        claimed = {"claim": claim, "next_attempt_at": expiry, "attempts": {"$add": ["$attempts", 1]}}
+        projection = dict.fromkeys(("event_id", "body", "attempts", "give_up_at"), 1)
+        order = [("next_attempt_at", pymongo.ASCENDING)]
         with pymongo.timeout(WRITE_SECONDS):
-            return await self.collection.find_one_and_update(
-                {"state": "pending", "webhook_id": webhook_id, "$expr": {"$lte": ["$next_attempt_at", "$$NOW"]}},
-                [{"$set": claimed}],
-                projection=dict.fromkeys(("event_id", "body", "attempts", "give_up_at", "claim"), 1),
-                sort=[("next_attempt_at", pymongo.ASCENDING)],
-                return_document=ReturnDocument.AFTER,
-                hint="due_v1",
-            )
+            rows = await self.collection.find(due, {"_id": 1}, sort=order, limit=limit, hint="due_v1").to_list()
+            if not rows:
+                return []
+            ids = {"_id": {"$in": [row["_id"] for row in rows]}}
+            await self.collection.update_many(
+                {**ids, **due}, [{"$set": claimed}]
+            )  # another process may have been faster
+            return await self.collection.find({**ids, "claim": claim}, projection, sort=order).to_list()
 
-    async def settle(self, delivery: Row, values: Mapping[str, Any]) -> bool:
-        """Store what became of an attempt; False when another process has claimed the delivery since."""
-        with pymongo.timeout(WRITE_SECONDS):
-            result = await self.collection.update_one(
-                {"_id": delivery["_id"], "claim": delivery["claim"]},
-                {"$set": {**values, "claim": None, "updated_at": now()}, "$inc": {"version": 1}},
+    async def settle(self, claimed: Sequence[Row], claim: str, outcomes: Sequence[Mapping[str, Any]]) -> int:
+        """Store what became of attempts; answers of how many: others have been claimed by another process since."""
+        instant = now()
+        changes = [
+            UpdateOne(
+                {"_id": row["_id"], "claim": claim},
+                {"$set": {**outcome, "claim": None, "updated_at": instant}, "$inc": {"version": 1}},
             )
-        return bool(result.matched_count)
+            for row, outcome in zip(claimed, outcomes, strict=True)
+        ]
+        with pymongo.timeout(WRITE_SECONDS):
+            return (await self.collection.bulk_write(changes, ordered=False)).matched_count
 
-    async def let_go(self, delivery: Row) -> None:
-        """An attempt was broken off by us: it is due again, and did not count."""
+    async def let_go(self, claimed: Sequence[Row], claim: str) -> None:
+        """Attempts were broken off by us: they are due again, and did not count."""
+        condition = {"_id": {"$in": [row["_id"] for row in claimed]}, "claim": claim}
+        change = {"$set": {"claim": None, "next_attempt_at": now()}, "$inc": {"attempts": -1}}
         with pymongo.timeout(WRITE_SECONDS):
-            await self.collection.update_one(
-                {"_id": delivery["_id"], "claim": delivery["claim"]},
-                {"$set": {"claim": None, "next_attempt_at": now()}, "$inc": {"attempts": -1}},
-            )
+            await self.collection.update_many(condition, change)
 
     async def delete_of_webhook(self, webhook_id: ObjectId) -> None:
         with pymongo.timeout(WRITE_SECONDS):
