@@ -261,11 +261,10 @@ def _build_webhooks(
     relay = Relay(
         database.client[database.name],
         state,
-        rows,
         deliveries,
         subscriptions,
-        lambda: EventReader(told),
+        lambda types: EventReader(told, types),
         dispatcher.wake,
     )
     inbound = InboundHooks(HookRepository(database.cursors), conversations, users)
-    return WebhookService(rows, deliveries, state, subscriptions, relay, dispatcher, inbound, guard, times)
+    return WebhookService(rows, deliveries, state, relay, dispatcher, inbound, guard, times)

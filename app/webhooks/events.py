@@ -5,7 +5,7 @@ from the row, which may have gone on a little since: `version` and `seq` tell. I
 that it stays the same whoever reads the log again.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
@@ -30,6 +30,8 @@ _EDITED = ("title", "system_prompt", "model", "tags", "metadata", "status")
 _ENDS = ("complete", "failed", "interrupted", "cancelled")
 _UPDATED = "updateDescription.updatedFields"
 
+Wanted = Callable[[str, ObjectId | None], bool]
+"""Whether somebody may hear of an event of this type and owner; of what is the owner not known yet."""
 Name = tuple[str, str]
 """The type of an event, and what tells it from others of its type and row."""
 
@@ -53,12 +55,13 @@ class Event:
 
 @dataclass(frozen=True)
 class Source:
-    """A collection whose changes are events.
+    """A collection whose changes are events of these types.
 
     `condition`: a Mongo filter over change events, which runs in the database. `updated` and `inserted`: the fields of
     such a change that `name` reads. `render`: what an event says of a row.
     """
 
+    types: Collection[str]
     rows: Repository[Any]
     condition: Mapping[str, Any]
     name: Callable[[Row], Name]
@@ -77,6 +80,7 @@ def sources(
     """Everything that is told."""
     return (
         Source(
+            tuple(f"conversation.{event}" for event in ("created", "updated", "deleted", "restored")),
             conversations,
             {
                 "$or": [
@@ -93,6 +97,7 @@ def sources(
             inserted=("source_id",),
         ),
         Source(
+            ("message.created",),
             messages,
             {
                 "$or": [
@@ -106,7 +111,7 @@ def sources(
             },
             lambda _: ("message.created", ""),
             render_message,
-            inserted=("conversation_id",),
+            inserted=("conversation_id", "owner_id"),
         ),
         ended(turns, "turn", TERMINAL_STATES, TURNS.render),
     )
@@ -117,6 +122,7 @@ def ended(
 ) -> Source:
     """Rows with a `state` that comes to one of these ends: events `<noun>.<state>`."""
     return Source(
+        tuple(f"{noun}.{state}" for state in states),
         rows,
         {"operationType": "update", f"{_UPDATED}.state": {"$in": list(states)}},
         lambda change: (f"{noun}.{_fields_of(change)['state']}", ""),
@@ -126,10 +132,14 @@ def ended(
 
 
 class EventReader:
-    """Makes events of the changes of one stream, in its order."""
+    """Makes events of the changes of one stream, in its order.
 
-    def __init__(self, known: Sequence[Source]) -> None:
-        self._sources = {each.collection: each for each in known}
+    `types`: those that somebody wants to hear of; sources of others are not read.
+    """
+
+    def __init__(self, known: Sequence[Source], types: Collection[str]) -> None:
+        self.types = frozenset(types)
+        self._sources = {each.collection: each for each in known if self.types.intersection(each.types)}
         self._imported: tuple[int, set[ObjectId]] = (0, set())
 
     @property
@@ -142,12 +152,16 @@ class EventReader:
         always = dict.fromkeys(("operationType", "ns.coll", "documentKey", "clusterTime", "wallTime"), 1)
         return [{"$match": {"$or": wanted}}, {"$project": {**always, **fields}}]
 
-    async def read(self, changes: Sequence[Row]) -> list[Event]:
-        """The events of a batch of changes."""
-        told = [change for change in changes if not self._came_whole(change)]
+    async def read(self, changes: Sequence[Row], is_wanted: Wanted) -> list[Event]:
+        """The events of a batch of changes. What is not wanted for its type and owner is not looked up."""
+        told = [change for change in changes if not self._came_whole(change) and self._is_wanted(change, is_wanted)]
         rows = await self._rows_of(told)
         events = (self._event(change, rows.get(change["documentKey"]["_id"])) for change in told)
         return [event for event in events if event is not None]
+
+    def _is_wanted(self, change: Row, is_wanted: Wanted) -> bool:
+        type, _ = self._sources[change["ns"]["coll"]].name(change)
+        return is_wanted(type, (change.get("fullDocument") or {}).get("owner_id"))
 
     async def _rows_of(self, changes: Iterable[Row]) -> dict[ObjectId, Row]:
         ids: dict[str, set[ObjectId]] = {}

@@ -10,7 +10,7 @@ import asyncio
 import random
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -25,8 +25,8 @@ from app.kit.clock import now
 from app.kit.logs import logger
 from app.kit.repository import Row
 from app.webhooks.events import EventReader
-from app.webhooks.repository import DeliveryRepository, RelayRepository, WebhookRepository
-from app.webhooks.subscriptions import Subscriptions
+from app.webhooks.repository import DeliveryRepository, RelayRepository
+from app.webhooks.subscriptions import Subscribers, Subscriptions
 
 BATCH = 100
 """Changes that are told together: their messages, of up to a mebibyte each, are in memory at the same time."""
@@ -35,7 +35,8 @@ _GATHER_SECONDS = 0.005
 _PAUSE_SECONDS = 1.0
 _WAIT_MILLISECONDS = 1000
 _GOODBYE_SECONDS = 2.0
-_RENEWALS_PER_LEASE = 4
+_MOVE_SECONDS = 0.25
+"""How often the place is stored, and with it the lease renewed; what was told since is read again after a crash."""
 _PLACE_IS_LOST = frozenset({260, 280, 286})
 """InvalidResumeToken, ChangeStreamFatalError, ChangeStreamHistoryLost: the log does not reach back to the place."""
 
@@ -51,15 +52,13 @@ class Relay:
         self,
         database: AsyncDatabase[Row],
         state: RelayRepository,
-        webhooks: WebhookRepository,
         deliveries: DeliveryRepository,
         subscriptions: Subscriptions,
-        make_reader: Callable[[], EventReader],
+        make_reader: Callable[[Collection[str]], EventReader],
         when_told: Callable[[], None],
     ) -> None:
         self._database = database
         self._state = state
-        self._webhooks = webhooks
         self._deliveries = deliveries
         self._subscriptions = subscriptions
         self._make_reader = make_reader
@@ -108,40 +107,41 @@ class Relay:
 
     async def _take_part(self) -> None:
         """Read the log if nobody else does, until no webhook is active."""
-        place = await self._state.acquire(self._name)
-        self._is_holder = place is not None
-        if place is None:
-            return
-        start = await self._state.log_position()
-        if not await self._webhooks.is_any_active():  # asked after the place was taken: what comes lies behind it
-            await self._move(None, start)
-            return
-        try:
-            await self._follow(place)
-        except OperationFailure as error:
-            if error.code not in _PLACE_IS_LOST:
-                raise
-            logger.error("webhook_events_missed", since=place.get("told_at"), code=error.code)
-            since = {"since": place.get("told_at"), "until": now()}
-            await self._deliveries.insert_new(await self._subscriptions.to_everybody("webhook.gap", since))
-            await self._move(None, start)
-            self._when_told()
+        while (place := await self._state.acquire(self._name)) is not None:
+            self._is_holder = True
+            position = await self._state.log_position()
+            subscribers = await self._subscriptions.current()  # asked after the position: who comes lies behind it
+            if not subscribers.types:
+                await self._move(None, position)
+                return
+            try:
+                await self._follow(place, self._make_reader(subscribers.types))
+            except OperationFailure as error:
+                if error.code not in _PLACE_IS_LOST:
+                    raise
+                logger.error("webhook_events_missed", since=place.get("told_at"), code=error.code)
+                gap = subscribers.notices("webhook.gap", {"since": place.get("told_at"), "until": now()})
+                await self._deliveries.insert_new(gap)
+                await self._move(None, position)
+                self._when_told()
+        self._is_holder = False
 
-    async def _follow(self, place: Row) -> None:
-        reader = self._make_reader()
-        seconds = self._state.lease_seconds / _RENEWALS_PER_LEASE
+    async def _follow(self, place: Row, reader: EventReader) -> None:
+        """Tell what comes, until other types of events are wanted: the log is read again then from the last place."""
         moved_at = time.monotonic()
         async with await self._watch(reader, place) as stream, _Batches(stream) as batches:
             while stream.alive:
                 raise_if_cancelled()
                 changes = await batches.next()
+                token = changes[-1]["_id"] if changes else stream.resume_token
+                subscribers = await self._subscriptions.current()  # after the changes: who comes later is not meant
+                if subscribers.types != reader.types:
+                    return
                 if changes:
-                    await self._tell(reader, changes)
-                if changes or time.monotonic() - moved_at >= seconds:
-                    await self._move(changes[-1]["_id"] if changes else stream.resume_token, None)
+                    await self._tell(reader, changes, subscribers)
+                if time.monotonic() - moved_at >= _MOVE_SECONDS:
+                    await self._move(token, None)
                     moved_at = time.monotonic()
-                    if not changes and not await self._webhooks.is_any_active():
-                        return
 
     async def _watch(self, reader: EventReader, place: Row) -> AsyncChangeStream[Row]:
         token, start = place.get("token"), place.get("start") or 0
@@ -153,8 +153,8 @@ class Relay:
             batch_size=BATCH,
         )
 
-    async def _tell(self, reader: EventReader, changes: Sequence[Row]) -> None:
-        deliveries = await self._subscriptions.deliveries(await reader.read(changes))
+    async def _tell(self, reader: EventReader, changes: Sequence[Row], subscribers: Subscribers) -> None:
+        deliveries = subscribers.deliveries(await reader.read(changes, subscribers.want))
         await self._deliveries.insert_new(deliveries)
         if deliveries:
             self._when_told()

@@ -34,10 +34,6 @@ class WebhookRepository(Repository[Webhook]):
         with pymongo.timeout(READ_SECONDS):
             return await self.collection.find({"active": True}, projection).to_list()
 
-    async def is_any_active(self) -> bool:
-        with pymongo.timeout(READ_SECONDS):
-            return await self.collection.find_one({"active": True}, {"_id": 1}) is not None
-
     async def recipient(self, id: ObjectId) -> Row | None:
         """What is needed to deliver to an active webhook, its secrets among it."""
         projection = dict.fromkeys(("owner_id", "url", "secrets", "failing_since"), 1)

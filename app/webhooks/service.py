@@ -21,7 +21,7 @@ from app.webhooks.relay import Relay
 from app.webhooks.repository import DeliveryRepository, RelayRepository, WebhookRepository
 from app.webhooks.retries import Times
 from app.webhooks.schemas import WebhookCreate, WebhookUpdate
-from app.webhooks.subscriptions import Subscriptions
+from app.webhooks.subscriptions import notice
 
 MAX_PER_OWNER = 50
 MAX_SECRETS = 5
@@ -34,7 +34,6 @@ class WebhookService:
         rows: WebhookRepository,
         deliveries: DeliveryRepository,
         state: RelayRepository,
-        subscriptions: Subscriptions,
         relay: Relay,
         dispatcher: Dispatcher,
         inbound: InboundHooks,
@@ -45,7 +44,6 @@ class WebhookService:
         self.deliveries = deliveries
         self.inbound = inbound
         self._state = state
-        self._subscriptions = subscriptions
         self._relay = relay
         self._dispatcher = dispatcher
         self._guard = guard
@@ -119,7 +117,7 @@ class WebhookService:
     async def ping(self, scope: Scope, id: ObjectId) -> Row:
         """A delivery that says no more than that it was sent. Raises NotFound, Conflict."""
         webhook = await self._active(scope, id)
-        return await self.deliveries.insert(self._subscriptions.notice("webhook.ping", id, webhook["owner_id"], {}))
+        return await self.deliveries.insert(notice("webhook.ping", id, webhook["owner_id"], {}, self._times))
 
     async def redeliver(self, scope: Scope, webhook_id: ObjectId, id: ObjectId) -> Row:
         """Begin a delivery anew, with the same id and body. Raises NotFound, Conflict."""

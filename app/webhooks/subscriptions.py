@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from bson import ObjectId
 
 from app.kit.clock import now
-from app.kit.repository import EVERYTHING, Row
+from app.kit.repository import EVERYTHING
 from app.users.repository import UserRepository
 from app.webhooks.events import Event, body_of, event_id
 from app.webhooks.model import Delivery, NoticeType
@@ -15,7 +15,7 @@ from app.webhooks.retries import Times
 
 
 @dataclass(frozen=True)
-class _Subscriber:
+class Subscriber:
     """An active webhook, and whether it hears of everybody's rows."""
 
     id: ObjectId
@@ -25,47 +25,38 @@ class _Subscriber:
     hears_all: bool
 
     def hears(self, event: Event) -> bool:
-        is_in_sight = self.hears_all or event.owner_id == self.owner_id
-        return is_in_sight and event.type in self.events and event.position > self.active_from
+        return event.position > self.active_from and self.wants(event.type, event.owner_id)
+
+    def wants(self, type: str, owner_id: ObjectId | None) -> bool:
+        """Whether it may hear of such an event, of whoever it is when the owner is None."""
+        return type in self.events and (self.hears_all or owner_id is None or owner_id == self.owner_id)
 
 
-class Subscriptions:
-    def __init__(self, webhooks: WebhookRepository, users: UserRepository, times: Times) -> None:
-        self._webhooks = webhooks
-        self._users = users
+class Subscribers:
+    """All of them, as they were at one moment."""
+
+    def __init__(self, subscribers: Sequence[Subscriber], times: Times) -> None:
+        self._subscribers = subscribers
         self._times = times
+        self.types = frozenset(type for each in subscribers for type in each.events)
 
-    async def deliveries(self, events: Sequence[Event]) -> list[Delivery]:
+    def want(self, type: str, owner_id: ObjectId | None) -> bool:
+        return any(each.wants(type, owner_id) for each in self._subscribers)
+
+    def deliveries(self, events: Sequence[Event]) -> list[Delivery]:
         """What is to be delivered of these events."""
-        subscribers = await self._subscribers()
-        return [
-            delivery
-            for event in events
-            for delivery in self._deliveries(event, [each for each in subscribers if each.hears(event)])
-        ]
+        return [delivery for event in events for delivery in self._deliveries(event)]
 
-    async def to_everybody(self, type: NoticeType, data: dict[str, object]) -> list[Delivery]:
-        """A notice for each active webhook."""
-        return [self.notice(type, each.id, each.owner_id, data) for each in await self._subscribers()]
+    def notices(self, type: NoticeType, data: dict[str, object]) -> list[Delivery]:
+        """The same for each of them."""
+        return [notice(type, each.id, each.owner_id, data, self._times) for each in self._subscribers]
 
-    def notice(self, type: NoticeType, webhook_id: ObjectId, owner_id: ObjectId, data: dict[str, object]) -> Delivery:
-        """What a webhook is told about itself."""
-        id, instant = ObjectId(), now()
-        return Delivery(
-            id=id,
-            webhook_id=webhook_id,
-            owner_id=owner_id,
-            event_id=event_id(type, id),
-            type=type,
-            body=body_of(type, instant, {"webhook_id": webhook_id, **data}),
-            **self._times.of_new(instant),
-        )
-
-    def _deliveries(self, event: Event, subscribers: Sequence[_Subscriber]) -> Iterator[Delivery]:
-        if not subscribers:
+    def _deliveries(self, event: Event) -> Iterator[Delivery]:
+        listeners = [each for each in self._subscribers if each.hears(event)]
+        if not listeners:
             return
         body, times = event.body, self._times.of_new(now())
-        for each in subscribers:
+        for each in listeners:
             yield Delivery(
                 webhook_id=each.id,
                 owner_id=each.owner_id,
@@ -76,12 +67,19 @@ class Subscriptions:
                 **times,
             )
 
-    async def _subscribers(self) -> list[_Subscriber]:
+
+class Subscriptions:
+    def __init__(self, webhooks: WebhookRepository, users: UserRepository, times: Times) -> None:
+        self._webhooks = webhooks
+        self._users = users
+        self._times = times
+
+    async def current(self) -> Subscribers:
         """The active webhooks of users who are not locked out."""
-        rows: list[Row] = await self._webhooks.listening()
+        rows = await self._webhooks.listening()
         owners = await self._users.of_ids(EVERYTHING, {row["owner_id"] for row in rows}, fields=("role", "disabled"))
-        return [
-            _Subscriber(
+        subscribers = [
+            Subscriber(
                 row["_id"],
                 row["owner_id"],
                 frozenset(row["events"]),
@@ -91,3 +89,20 @@ class Subscriptions:
             for row in rows
             if (owner := owners.get(row["owner_id"])) is not None and not owner["disabled"]
         ]
+        return Subscribers(subscribers, self._times)
+
+
+def notice(
+    type: NoticeType, webhook_id: ObjectId, owner_id: ObjectId, data: dict[str, object], times: Times
+) -> Delivery:
+    """What a webhook is told about itself."""
+    id, instant = ObjectId(), now()
+    return Delivery(
+        id=id,
+        webhook_id=webhook_id,
+        owner_id=owner_id,
+        event_id=event_id(type, id),
+        type=type,
+        body=body_of(type, instant, {"webhook_id": webhook_id, **data}),
+        **times.of_new(instant),
+    )

@@ -49,7 +49,7 @@ def soon(services: Services) -> Times:
 
 def set_times(services: Services, times: Times) -> None:
     webhooks = services.webhooks
-    webhooks._times = webhooks._dispatcher._times = webhooks._subscriptions._times = times
+    webhooks._times = webhooks._dispatcher._times = webhooks._relay._subscriptions._times = times
 
 
 async def subscribe(client: httpx.AsyncClient, url: str, *events: str, **fields: Any) -> dict[str, Any]:

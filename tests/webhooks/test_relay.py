@@ -65,7 +65,7 @@ async def test_the_log_read_twice_gives_the_same_deliveries(
 async def _has_moved(services: Services, place: dict[str, Any]) -> None:
     await until(lambda: services.webhooks.deliveries.collection.find_one({}), bool)
     await until(
-        lambda: services.webhooks._state._collection.find_one({}), lambda row: row["token"] != place.get("token")
+        lambda: services.webhooks._state._collection.find_one({}), lambda row: row.get("token") != place.get("token")
     )
 
 
@@ -126,6 +126,24 @@ async def test_a_log_that_does_not_reach_back_is_admitted(
     assert gap.is_signed_with(webhook["secret"])
     await say(as_ana, await new_conversation(as_ana), "behind it")
     assert await contents(receiver, 1) == ["behind it"]
+
+
+async def test_who_comes_while_others_are_told_misses_nothing(
+    as_ana: httpx.AsyncClient, receiver: Receiver, services: Services
+) -> None:
+    """The log is read anew for other types of events, from where it was read before."""
+    await subscribe(as_ana, receiver.url("conversations"), "conversation.created")
+    services.webhooks.open()
+    conversation = await new_conversation(as_ana)
+    await receiver.next()
+    for number in range(5):
+        await subscribe(as_ana, receiver.url(str(number)), "message.created" if number % 2 else "turn.completed")
+        await say(as_ana, conversation, str(number))
+
+    events = [(each.path, each.data["content"]) for each in await receiver.take(4 + 2)]
+
+    assert sorted(events) == [("/1", "1"), ("/1", "2"), ("/1", "3"), ("/1", "4"), ("/3", "3"), ("/3", "4")]
+    assert receiver.is_silent
 
 
 async def test_nobody_reads_while_no_webhook_is_active(as_ana: httpx.AsyncClient, services: Services) -> None:
