@@ -14,6 +14,8 @@ VerbatimError
 │   └── TurnInProgress          the conversation is being answered right now
 ├── PreconditionFailed 412      If-Match names another version; `current` holds the stored one
 ├── PayloadTooLarge 413         a body or document over its limit
+├── UrlTooLong 414              an address over its limit
+├── HeadersTooLarge 431         headers over their limit
 ├── TooManySearches 429         searches that read rows take turns, and this one's did not come; says when to retry
 ├── Unavailable 503             cannot be served now; says when to retry
 │   └── OutcomeUnknown          a write that may or may not have happened: retry with the same key
@@ -144,6 +146,18 @@ class PayloadTooLarge(VerbatimError):
     status = 413
     code = "payload_too_large"
     title = "This is larger than the limit"
+
+
+class UrlTooLong(VerbatimError):
+    status = 414
+    code = "url_too_long"
+    title = "The address is longer than the limit"
+
+
+class HeadersTooLarge(VerbatimError):
+    status = 431
+    code = "headers_too_large"
+    title = "The headers are larger than the limit"
 
 
 class TooManySearches(VerbatimError):
