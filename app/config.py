@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SecretsS
 from app.upstream_settings import KINDS, KINDS_WITHOUT_ADDRESS, Price, ProviderSettings
 
 MEBIBYTE = 1024 * 1024
+_HOST_NAME = r"(?:[A-Za-z0-9][A-Za-z0-9_-]*\.)*[A-Za-z][A-Za-z0-9-]*"
 SECRETS_VARIABLE = "VERBATIM_SECRETS"
 USUAL_SECRETS = "/run/secrets"
 
@@ -138,7 +139,7 @@ class Settings(BaseSettings):
     @classmethod
     def _reachable(cls, entries: list[str]) -> list[str]:
         for entry in entries:
-            if not _is_network(entry) and not re.fullmatch(HOST_NAME, entry):
+            if not _is_network(entry) and not re.fullmatch(_HOST_NAME, entry):
                 raise ValueError(f"{entry!r} is no host, address or network such as hooks.example.com or 10.1.0.0/16")
         return [entry.lower() for entry in entries]
 
