@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Literal
 
 from bson import ObjectId
@@ -20,6 +21,7 @@ from app.exports.service import ScopeOf, Sources
 from app.exports.training.reading import TranscriptSource
 from app.imports.drafts import DraftRepository
 from app.imports.service import ImportService
+from app.kit.addresses import AddressGuard
 from app.kit.changes import ChangeFeed
 from app.kit.errors import Conflict
 from app.kit.etag import Versions
@@ -43,6 +45,15 @@ from app.turns.streams import TurnStreams
 from app.turns.workers import Membership, WorkerRepository
 from app.users.repository import UserRepository
 from app.users.service import UserService
+from app.webhooks.dispatcher import Dispatcher
+from app.webhooks.events import EventReader, sources
+from app.webhooks.inbound import InboundHooks
+from app.webhooks.relay import Relay
+from app.webhooks.repository import DeliveryRepository, HookRepository, RelayRepository, WebhookRepository
+from app.webhooks.retries import Times
+from app.webhooks.sender import Sender
+from app.webhooks.service import WebhookService
+from app.webhooks.subscriptions import Subscriptions
 
 Fate = Literal["delete", "keep"]
 """What becomes of a deleted user's conversations."""
@@ -65,6 +76,7 @@ class Services:
     housekeeping: Housekeeping
     rooms: Rooms
     content_index: TextIndex
+    webhooks: WebhookService
 
     @property
     def sources(self) -> Sources:
@@ -86,10 +98,13 @@ class Services:
         self.changes.open()
         self.housekeeping.open()
         self.content_index.open(builds=self.settings.search_builder)
+        if self.settings.webhook_delivery:
+            self.webhooks.open()
 
     async def aclose(self) -> None:
         """Let running turns finish for a while, then close what is open."""
         await self.turns.runner.aclose(self.settings.drain_timeout)
+        await self.webhooks.aclose()
         await self.rooms.aclose()
         await self.housekeeping.aclose()
         await self.content_index.aclose()
@@ -116,6 +131,7 @@ class Services:
         async def remove() -> None:
             await self.users.delete(scope, id)
             await self.keys.rows.delete_of_user(id)
+            await self.webhooks.forget_owner(id)
 
         with self.keys.forgetting():
             await self.users.disable(scope, id, versions)  # so that no conversation is added any more
@@ -132,6 +148,7 @@ class Services:
         async with self.conversations.alone(id):
             await self.turns.purge(id)
             await self.conversations.purge(scope, id)
+            await self.webhooks.forget_conversation(id)
 
 
 @asynccontextmanager
@@ -186,6 +203,7 @@ def build_services(settings: Settings, database: Database) -> Services:
         housekeeping=housekeeping,
         rooms=rooms,
         content_index=index,
+        webhooks=_build_webhooks(settings, database, transcripts, turns, users),
     )
 
 
@@ -235,3 +253,29 @@ def _build_turns(
         go_on=go_on,
     )
     return turns, housekeeping
+
+
+def _build_webhooks(
+    settings: Settings,
+    database: Database,
+    conversations: ConversationService,
+    turns: TurnService,
+    users: UserRepository,
+) -> WebhookService:
+    rows, deliveries = WebhookRepository(database.cursors), DeliveryRepository(database.cursors)
+    state = RelayRepository(lease_seconds=settings.turn_lease)
+    times, guard = Times(kept=timedelta(days=settings.webhook_log_days)), AddressGuard(settings.webhook_allow)
+    subscriptions = Subscriptions(rows, users, times)
+    sender = Sender(guard, timeout=settings.webhook_timeout)
+    dispatcher = Dispatcher(rows, deliveries, sender, times, lease_seconds=2 * settings.webhook_timeout + 1)
+    told = sources(conversations.rows, conversations.messages, turns.rows)
+    relay = Relay(
+        database.client[database.name],
+        state,
+        deliveries,
+        subscriptions,
+        lambda types: EventReader(told, types),
+        dispatcher.wake,
+    )
+    inbound = InboundHooks(HookRepository(database.cursors), conversations, users)
+    return WebhookService(rows, deliveries, state, relay, dispatcher, inbound, guard, times)
