@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Literal
 
 from bson import ObjectId
@@ -16,9 +17,14 @@ from app.conversations.repository import ConversationRepository, DeletedConversa
 from app.conversations.search import MessageSearch
 from app.conversations.service import ConversationService
 from app.database import Database, open_database
+from app.exports.jobs import ExportJobs, ExportQuota
+from app.exports.repository import ExportRepository, ScheduleRepository
+from app.exports.schedules import ExportSchedules
 from app.exports.service import Sources
 from app.imports.drafts import DraftRepository
 from app.imports.service import ImportService
+from app.jobs.files import JobFiles
+from app.jobs.service import JobOptions, Jobs
 from app.kit.changes import ChangeFeed
 from app.kit.errors import Conflict
 from app.kit.etag import Versions
@@ -59,6 +65,8 @@ class Services:
     search: MessageSearch
     turns: TurnService
     imports: ImportService
+    exports: ExportJobs
+    schedules: ExportSchedules
     models: LanguageModels
     changes: ChangeFeed
     housekeeping: Housekeeping
@@ -75,11 +83,15 @@ class Services:
         """Follow what other processes write, and see to the turns of all of them."""
         self.changes.open()
         self.housekeeping.open()
+        self.exports.open(self.sources, slice_rows=self.settings.export_slice_rows)
+        self.schedules.open()
         if self.settings.search_builder:
             self.content_index.open()
 
     async def aclose(self) -> None:
         """Let running turns finish for a while, then close what is open."""
+        await self.schedules.aclose()
+        await self.exports.jobs.aclose()
         await self.turns.runner.aclose(self.settings.drain_timeout)
         await self.rooms.aclose()
         await self.housekeeping.aclose()
@@ -105,6 +117,7 @@ class Services:
             )
 
         async def remove() -> None:
+            await self.schedules.rows.delete_of_owner(id)
             await self.users.delete(scope, id)
             await self.keys.rows.delete_of_user(id)
 
@@ -113,6 +126,7 @@ class Services:
         while conversations == "delete" and (ids := await owned.ids_of_owner(id, limit=PURGE_BATCH)):
             for each in ids:
                 await self.purge_conversation(EVERYTHING, each)
+        await self.exports.delete_of_user(id)
         with self.keys.forgetting():
             await self.database.transactions.run(remove)
 
@@ -156,6 +170,8 @@ def build_services(settings: Settings, database: Database) -> Services:
     turns, housekeeping = _build_turns(settings, database, transcripts, models, changes, membership)
     rooms = Rooms(conversations, turns.rows, TranscriptRepository(cursors), PresenceRepository(), membership, changes)
     housekeeping.inherit(rooms.tidy)
+    exports = _build_exports(settings, database, users, membership, changes)
+    housekeeping.inherit(exports.jobs.upkeep.tidy)
     return Services(
         settings=settings,
         database=database,
@@ -171,12 +187,24 @@ def build_services(settings: Settings, database: Database) -> Services:
         ),
         turns=turns,
         imports=ImportService(conversations, DraftRepository(cursors), messages, transactions),
+        exports=exports,
+        schedules=ExportSchedules(ScheduleRepository(cursors), exports, transactions),
         models=models,
         changes=changes,
         housekeeping=housekeeping,
         rooms=rooms,
         content_index=index,
     )
+
+
+def _build_exports(
+    settings: Settings, database: Database, users: UserRepository, membership: Membership, changes: ChangeFeed
+) -> ExportJobs:
+    rows = ExportRepository(database.cursors)
+    options = JobOptions(workers=settings.export_workers, kept=timedelta(days=settings.export_days))
+    jobs = Jobs(rows, JobFiles(), database.transactions, membership, changes, options)
+    quota = ExportQuota(settings.export_max_jobs, settings.export_max_bytes)
+    return ExportJobs(jobs, rows, users, database.cursors, quota)
 
 
 def _build_turns(
