@@ -25,6 +25,7 @@ from app.imports.drafts import DraftRepository
 from app.imports.service import ImportService
 from app.jobs.files import JobFiles
 from app.jobs.service import JobOptions, Jobs
+from app.jobs.upkeep import StrayFiles
 from app.kit.changes import ChangeFeed
 from app.kit.errors import Conflict
 from app.kit.etag import Versions
@@ -172,6 +173,7 @@ def build_services(settings: Settings, database: Database) -> Services:
     housekeeping.inherit(rooms.tidy)
     exports = _build_exports(settings, database, users, membership, changes)
     housekeeping.inherit(exports.jobs.upkeep.tidy)
+    housekeeping.inherit(StrayFiles(exports.jobs.files, [exports.rows]).tidy)
     return Services(
         settings=settings,
         database=database,
