@@ -88,11 +88,14 @@ async def _numbered(batches: AsyncGenerator[list[Row], None]) -> AsyncIterator[t
 
 
 @asynccontextmanager
-async def process(settings: Settings, database: Database, source: Source | None = None) -> AsyncIterator[Services]:
-    """Another process that runs jobs, and reads messages from `source`."""
+async def process(
+    settings: Settings, database: Database, source: Source | None = None, *, is_deaf: bool = False
+) -> AsyncIterator[Services]:
+    """Another process that runs jobs, and reads messages from `source`; unless it `is_deaf` it hears of changes."""
     built = build_services(settings.model_copy(update={"export_workers": 1}), database)
-    built.changes.open()
-    await built.changes.opened()
+    if not is_deaf:
+        built.changes.open()
+        await built.changes.opened()
     sources = dict(built.sources)
     if source is not None:
         sources["messages"] = source  # type: ignore[assignment]
