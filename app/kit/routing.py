@@ -75,7 +75,7 @@ class RouteWithTools(StrictRoute):
 
 
 class RouteWithFilters(StrictRoute):
-    """A route whose body holds the parameters of a list, by names such as `usage.total__gte`, in `filters` or within
+    """A route whose body holds the parameters of a list, by names such as `feedback.rating__ne`, in `filters` or within
     an `export`."""
 
     opaque_members = frozenset({"filters", "export"})

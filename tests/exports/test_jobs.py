@@ -101,9 +101,7 @@ async def test_what_cannot_be_exported_is_refused_before_anything_is_stored(as_a
 
 async def test_a_repeated_request_is_one_job(as_ana: httpx.AsyncClient) -> None:
     body = {"resource": "users"}
-    answers = [
-        await as_ana.post("/api/exports", json=body, headers={"Idempotency-Key": "once"}) for _ in range(2)
-    ]
+    answers = [await as_ana.post("/api/exports", json=body, headers={"Idempotency-Key": "once"}) for _ in range(2)]
 
     assert [each.status_code for each in answers] == [202, 202]
     assert answers[0].json() == answers[1].json()
@@ -239,11 +237,11 @@ class TestRanges:
     async def test_what_is_no_part_is_answered_with_the_whole_and_a_part_behind_the_end_is_416(
         self, as_ana: httpx.AsyncClient, job: dict[str, Any]
     ) -> None:
-        for range in ("bytes=5-2", "rows=0-1", "bytes=0-1,4-5", "bytes=-", "bytes=a-b"):
-            response = await file_of(as_ana, job, Range=range)
+        for header in ("bytes=5-2", "rows=0-1", "bytes=0-1,4-5", "bytes=-", "bytes=a-b"):
+            response = await file_of(as_ana, job, Range=header)
             assert (response.status_code, len(response.content)) == (200, job["bytes"])
-        for range in (f"bytes={job['bytes']}-", "bytes=99999999-", "bytes=-0"):
-            response = await file_of(as_ana, job, Range=range)
+        for header in (f"bytes={job['bytes']}-", "bytes=99999999-", "bytes=-0"):
+            response = await file_of(as_ana, job, Range=header)
             assert response.status_code == 416
             assert response.headers["content-range"] == f"bytes */{job['bytes']}"
             assert response.json()["code"] == "range_not_satisfiable"

@@ -1,7 +1,7 @@
 """What is in the file of a job: what was there at its start; and in that of the next one: what has come since."""
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
@@ -123,9 +123,7 @@ async def test_the_overlap_reaches_as_far_as_it_says_and_no_further(
 
 
 @pytest.mark.usefixtures("at_once")
-async def test_a_token_continues_only_its_own_export(
-    as_ana: httpx.AsyncClient, as_ben: httpx.AsyncClient
-) -> None:
+async def test_a_token_continues_only_its_own_export(as_ana: httpx.AsyncClient, as_ben: httpx.AsyncClient) -> None:
     job = await done(as_ana, filters={"role": "user"})
     token = job["token"]
     same: dict[str, Any] = {"resource": "messages", "filters": {"role": "user"}, "since": token}

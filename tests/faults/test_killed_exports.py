@@ -30,6 +30,8 @@ LEASE = 1.0
 COLUMNS = (["seq", "content"], ["id", "content", "conversation.title", "created_at"], None)
 FILTERS: tuple[dict[str, Any], ...] = ({}, {"sort": "-created_at"}, {"seq__gt": 5})
 
+UNFINISHED = {"state": {"$in": ["queued", "running"]}}
+
 Jobs = AsyncCollection[dict[str, Any]]
 
 
@@ -43,9 +45,7 @@ async def _fill(client: httpx.AsyncClient) -> None:
 
 async def _begin(client: httpx.AsyncClient) -> list[Json]:
     wanted = list(product(("csv", "jsonl"), COLUMNS, FILTERS))[:JOBS]
-    return [
-        await ask(client, format=format, columns=columns, filters=filters) for format, columns, filters in wanted
-    ]
+    return [await ask(client, format=format, columns=columns, filters=filters) for format, columns, filters in wanted]
 
 
 async def _advances(jobs: Jobs) -> int:
@@ -59,7 +59,7 @@ async def _kill_at_random(fleet: Fleet, jobs: Jobs, rng: random.Random) -> int:
     for _ in range(KILLS):
         await fleet.has(2)
         enough = await _advances(jobs) + rng.randint(1, 60)
-        while await _advances(jobs) < enough and await jobs.find_one({"state": {"$in": ["queued", "running"]}}):
+        while await _advances(jobs) < enough and await jobs.find_one(UNFINISHED):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         await asyncio.sleep(rng.uniform(0, 0.05))  # any moment of a slice will do
         running = await jobs.find({"state": "running"}, {"worker": 1}).to_list()
@@ -71,9 +71,7 @@ async def _kill_at_random(fleet: Fleet, jobs: Jobs, rng: random.Random) -> int:
 
 async def _undisturbed(client: httpx.AsyncClient, job: Json) -> bytes:
     columns = {} if job["columns"] is None else {"columns": ",".join(job["columns"])}
-    response = await client.get(
-        "/api/messages/export", params={"format": job["format"], **columns, **job["filters"]}
-    )
+    response = await client.get("/api/messages/export", params={"format": job["format"], **columns, **job["filters"]})
     assert response.status_code == 200, response.text
     return response.content
 
