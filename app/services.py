@@ -20,7 +20,8 @@ from app.database import Database, open_database
 from app.exports.jobs import ExportJobs, ExportQuota
 from app.exports.repository import ExportRepository, ScheduleRepository
 from app.exports.schedules import ExportSchedules
-from app.exports.service import Sources
+from app.exports.service import ScopeOf, Sources
+from app.exports.training.reading import TranscriptSource
 from app.imports.drafts import DraftRepository
 from app.imports.service import ImportService
 from app.jobs.files import JobFiles
@@ -79,6 +80,10 @@ class Services:
         """The repositories of what can be exported."""
         rows: tuple[Repository[Any], ...] = (self.users.rows, self.conversations.rows, self.conversations.messages)
         return {each.resource.name: each for each in rows}
+
+    def transcripts(self, scope_of: ScopeOf) -> TranscriptSource:
+        """Whole conversations, as far as they may be seen."""
+        return TranscriptSource(self.conversations.rows, self.conversations.messages, self.turns.rows, scope_of)
 
     def open(self) -> None:
         """Follow what other processes write, and see to the turns of all of them."""

@@ -12,6 +12,7 @@ from app.auth.principal import Principal
 from app.exports.layout import FileRequest
 from app.exports.service import Export, export_rows
 from app.exports.tables import TABLES
+from app.kit import metrics
 from app.kit.errors import Invalid
 from app.kit.export import FORMATS
 from app.kit.listing import parse_boolean, parse_listing
@@ -98,12 +99,22 @@ class ExportResponse(StreamingResponse):
             headers={"Content-Disposition": disposition, "Cache-Control": "no-store"},
         )
         self._chunks = export.chunks
+        self._format = export.format.name
 
     async def stream_response(self, send: Send) -> None:
+        outcome = "broken_off"
+        try:
+            await self._send(send)
+            outcome = "completed"
+        finally:
+            metrics.exports.labels(self._format, outcome).inc()
+
+    async def _send(self, send: Send) -> None:
         async with aclosing(self._chunks) as chunks:
             chunk = await anext(chunks, b"")
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             while chunk:
+                metrics.export_bytes.labels(self._format).inc(len(chunk))
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
                 chunk = await anext(chunks, b"")
         await send({"type": "http.response.body", "body": b"", "more_body": False})

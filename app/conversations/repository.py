@@ -11,7 +11,7 @@ from pymongo import ReturnDocument
 from app.conversations.model import UNMARKED, Conversation, Message, MessageRole
 from app.conversations.resource import CONVERSATIONS, MESSAGES
 from app.kit.clock import now
-from app.kit.deadlines import READ_SECONDS, WRITE_SECONDS
+from app.kit.deadlines import EXPORT_PAGE_SECONDS, READ_SECONDS, WRITE_SECONDS
 from app.kit.effort import Effort
 from app.kit.listing import Listing
 from app.kit.pages import Read, Run
@@ -28,6 +28,12 @@ from app.search.table import MARK
 
 HISTORY_BATCH = 100
 SHOWN_AT_ONCE = 5000
+TRANSCRIPT_ORDER = Sort("seq", unique=True)
+SPOKEN = (
+    *("conversation_id", "seq", "kind", "role", "content", "tool_calls", "tool_call_id"),
+    *("status", "turn_id", "provider", "finish_reason", "error", "feedback"),
+)
+"""What a transcript consists of, and how each message of it came about."""
 
 
 class ConversationRepository(Repository[Conversation]):
@@ -235,6 +241,15 @@ class MessageRepository(Repository[Message]):
         with pymongo.timeout(READ_SECONDS):
             cursor = self.collection.find(condition, projection, sort=[("seq", -1)], limit=HISTORY_BATCH)
             return await cursor.to_list()
+
+    async def transcripts(self, scope: Scope, ids: Sequence[ObjectId], *, limit: int) -> Run:
+        """The first messages of these conversations by number, up to `limit` and one reply of the database, as rows
+        with what a transcript consists of. `is_last` says whether these are all."""
+        condition = scope.where({"conversation_id": {"$in": list(ids)}}, MESSAGES.live_filter)
+        with pymongo.timeout(EXPORT_PAGE_SECONDS):
+            return await self._read(
+                condition, MESSAGES.project(SPOKEN), TRANSCRIPT_ORDER, limit, session=current_session(), hint="seq_v1"
+            )
 
     async def finish(self, id: ObjectId, outcome: dict[str, Any]) -> Row | None:
         """Put the outcome on a message that is still streaming; None when it is not."""

@@ -14,6 +14,7 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
+from app.kit import metrics
 from app.kit.deadlines import WRITE_SECONDS
 
 T = TypeVar("T")
@@ -55,7 +56,13 @@ class Transactions:
         if _session.get() is not None:
             return await work()
 
+        attempts = 0
+
         async def callback(session: AsyncClientSession) -> T:
+            nonlocal attempts
+            attempts += 1
+            if attempts > 1:
+                metrics.transactions_repeated.inc()
             token = _session.set(session)
             try:
                 return await work()

@@ -9,6 +9,7 @@ from collections import Counter, deque
 from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
 
+from app.kit import metrics
 from app.kit.errors import TooManySearches
 
 WAIT_SECONDS = 2.0
@@ -86,6 +87,7 @@ class Turnstile:
             raise TooManySearches
         turn: _Turn = asyncio.get_running_loop().create_future()
         queue.append(turn)
+        metrics.scans_waiting.inc()
         try:
             async with asyncio.timeout(self._wait_seconds):
                 await turn
@@ -97,6 +99,8 @@ class Turnstile:
             if isinstance(error, TimeoutError):
                 raise TooManySearches from error
             raise
+        finally:
+            metrics.scans_waiting.dec()
 
     def _give_up(self, caller: Hashable, turn: _Turn) -> None:
         queue = self._queues.get(caller, deque())

@@ -9,6 +9,7 @@ from typing import Any
 from bson import ObjectId
 
 from app.conversations.service import ConversationService
+from app.kit import metrics
 from app.kit.clock import now
 from app.kit.repository import EVERYTHING, Row
 from app.kit.transactions import Transactions
@@ -67,7 +68,10 @@ class TurnFinisher:
         the answer is None; when the log has grown otherwise, LogTaken is raised.
         """
         async with self._slots, self._conversations.alone(turn["conversation_id"]):
-            return await self._transactions.run(lambda: self._write(turn, outcome, worker, last, said))
+            ended = await self._transactions.run(lambda: self._write(turn, outcome, worker, last, said))
+        if ended is not None:
+            _count(turn, outcome)
+        return ended
 
     async def wire(self, turn_id: ObjectId) -> dict[str, Any]:
         """The turn with its messages, as it is stored; raises NotFound when it was purged."""
@@ -111,6 +115,19 @@ class TurnFinisher:
         else:
             following = await conversations.release(conversation_id, id, _tokens(outcome.usage))
         return Ended(row, answer, following)
+
+
+def _count(turn: Row, outcome: Outcome) -> None:
+    """After the transaction, which may run more than once."""
+    provider, created_at = outcome.answer.get("provider") or "none", turn["created_at"]
+    metrics.turns.labels(outcome.state, provider).inc()
+    metrics.turn_seconds.labels(provider).observe((now() - created_at).total_seconds())
+    if outcome.first_token_at is not None:
+        metrics.first_token_seconds.labels(provider).observe((outcome.first_token_at - created_at).total_seconds())
+    for kind, count in _tokens(outcome.usage).items():
+        if kind != "total":
+            metrics.tokens.labels(provider, kind).inc(count)
+    metrics.cost.labels(provider).inc(outcome.answer.get("cost") or 0)
 
 
 def _tokens(usage: dict[str, Any] | None) -> dict[str, int]:

@@ -36,6 +36,8 @@ ROUTES = {
     "POST /api/conversations": "write",
     "GET /api/conversations": "read",
     "GET /api/conversations/export": "export",
+    "GET /api/conversations/export/training": "export",
+    "GET /api/conversations/export/training/report": "export",
     "POST /api/conversations/bulk": "write",
     "GET /api/conversations/{id}": "read",
     "PUT /api/conversations/{id}": "write",
