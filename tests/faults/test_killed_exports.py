@@ -22,9 +22,9 @@ from tests.turns.conftest import new_conversation
 pytestmark = [pytest.mark.mongod, pytest.mark.slow]
 
 JOBS = 10
-KILLS = 8
+KILLS = 7
 SERVERS = 3
-ROWS = 1500
+ROWS = 1000
 SLICE = 20
 LEASE = 1.0
 COLUMNS = (["seq", "content"], ["id", "content", "conversation.title", "created_at"], None)
