@@ -23,6 +23,8 @@ from pymongo.errors import (
 from app.auth.model import ApiKey
 from app.config import Settings
 from app.conversations.model import Conversation, Message
+from app.exports.model import ExportJob, ExportSchedule
+from app.jobs.model import FileChunk
 from app.kit.deadlines import READ_SECONDS, WRITE_SECONDS
 from app.kit.idempotency import IdempotencyRecord
 from app.kit.logs import logger
@@ -55,6 +57,9 @@ DOCUMENTS: list[type[Document]] = [
     Delivery,
     RelayState,
     Hook,
+    ExportJob,
+    ExportSchedule,
+    FileChunk,
 ]
 
 CLIENT_OPTIONS: dict[str, Any] = {

@@ -13,6 +13,8 @@ from starlette.middleware.cors import CORSMiddleware
 from app import __version__
 from app.api import (
     conversations,
+    export_schedules,
+    exports,
     health,
     hooks,
     keys,
@@ -61,6 +63,8 @@ RESOURCES = (
     keys,
     search,
     stats,
+    exports,
+    export_schedules,
     training,
     socket,
     webhooks,
@@ -93,6 +97,7 @@ def serve_with(app: FastAPI, services: Services, drain: Drain) -> None:
     runner = services.turns.runner
     drain.then(lambda: runner.stop(services.settings.drain_timeout))
     drain.then(services.rooms.stop)
+    drain.then(services.exports.jobs.stop)
 
 
 def build_app(settings: Settings, lifespan: Lifespan | None = None) -> FastAPI:

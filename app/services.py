@@ -17,10 +17,16 @@ from app.conversations.repository import ConversationRepository, DeletedConversa
 from app.conversations.search import MessageSearch
 from app.conversations.service import ConversationService
 from app.database import Database, open_database
+from app.exports.jobs import ExportJobs, ExportQuota
+from app.exports.repository import ExportRepository, ScheduleRepository
+from app.exports.schedules import ExportSchedules
 from app.exports.service import ScopeOf, Sources
 from app.exports.training.reading import TranscriptSource
 from app.imports.drafts import DraftRepository
 from app.imports.service import ImportService
+from app.jobs.files import JobFiles
+from app.jobs.service import JobOptions, Jobs
+from app.jobs.upkeep import StrayFiles
 from app.kit.addresses import AddressGuard
 from app.kit.changes import ChangeFeed
 from app.kit.errors import Conflict
@@ -71,6 +77,8 @@ class Services:
     search: MessageSearch
     turns: TurnService
     imports: ImportService
+    exports: ExportJobs
+    schedules: ExportSchedules
     models: LanguageModels
     changes: ChangeFeed
     housekeeping: Housekeeping
@@ -100,9 +108,13 @@ class Services:
         self.content_index.open(builds=self.settings.search_builder)
         if self.settings.webhook_delivery:
             self.webhooks.open()
+        self.exports.open(self.sources, slice_rows=self.settings.export_slice_rows)
+        self.schedules.open()
 
     async def aclose(self) -> None:
         """Let running turns finish for a while, then close what is open."""
+        await self.schedules.aclose()
+        await self.exports.jobs.aclose()
         await self.turns.runner.aclose(self.settings.drain_timeout)
         await self.webhooks.aclose()
         await self.rooms.aclose()
@@ -129,6 +141,7 @@ class Services:
             )
 
         async def remove() -> None:
+            await self.schedules.rows.delete_of_owner(id)
             await self.users.delete(scope, id)
             await self.keys.rows.delete_of_user(id)
             await self.webhooks.forget_owner(id)
@@ -138,6 +151,7 @@ class Services:
         while conversations == "delete" and (ids := await owned.ids_of_owner(id, limit=PURGE_BATCH)):
             for each in ids:
                 await self.purge_conversation(EVERYTHING, each)
+        await self.exports.delete_of_user(id)
         with self.keys.forgetting():
             await self.database.transactions.run(remove)
 
@@ -183,6 +197,9 @@ def build_services(settings: Settings, database: Database) -> Services:
     turns, housekeeping = _build_turns(settings, database, turn_rows, transcripts, models, changes, membership)
     rooms = Rooms(conversations, turns.rows, TranscriptRepository(cursors), PresenceRepository(), membership, changes)
     housekeeping.inherit(rooms.tidy)
+    exports = _build_exports(settings, database, users, membership, changes)
+    housekeeping.inherit(exports.jobs.upkeep.tidy)
+    housekeeping.inherit(StrayFiles(exports.jobs.files, [exports.rows]).tidy)
     return Services(
         settings=settings,
         database=database,
@@ -198,6 +215,8 @@ def build_services(settings: Settings, database: Database) -> Services:
         ),
         turns=turns,
         imports=ImportService(conversations, DraftRepository(cursors), messages, transactions),
+        exports=exports,
+        schedules=ExportSchedules(ScheduleRepository(cursors), exports, transactions),
         models=models,
         changes=changes,
         housekeeping=housekeeping,
@@ -205,6 +224,16 @@ def build_services(settings: Settings, database: Database) -> Services:
         content_index=index,
         webhooks=_build_webhooks(settings, database, transcripts, turns, users),
     )
+
+
+def _build_exports(
+    settings: Settings, database: Database, users: UserRepository, membership: Membership, changes: ChangeFeed
+) -> ExportJobs:
+    rows = ExportRepository(database.cursors)
+    options = JobOptions(workers=settings.export_workers, kept=timedelta(days=settings.export_days))
+    jobs = Jobs(rows, JobFiles(), database.transactions, membership, changes, options)
+    quota = ExportQuota(settings.export_max_jobs, settings.export_max_bytes)
+    return ExportJobs(jobs, rows, users, database.cursors, quota)
 
 
 def _build_turns(
