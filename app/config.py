@@ -84,7 +84,7 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(8 * MEBIBYTE, ge=1024, description="largest request body")
     max_message_bytes: int = Field(MEBIBYTE, ge=1, le=MEBIBYTE, description="largest content of one message, as UTF-8")
     max_scans: int = Field(
-        2, ge=1, description="searches at the same time that read rows because no index answers them"
+        1, ge=1, description="searches at the same time that read rows because no index answers them"
     )
     search_builder: bool = Field(
         True, description="take part in building the index of messages; one process at a time does it"

@@ -78,7 +78,12 @@ class Services:
     @property
     def sources(self) -> Sources:
         """The repositories of what can be exported."""
-        rows: tuple[Repository[Any], ...] = (self.users.rows, self.conversations.rows, self.conversations.messages)
+        rows: tuple[Repository[Any], ...] = (
+            self.users.rows,
+            self.conversations.rows,
+            self.conversations.messages,
+            self.turns.rows,
+        )
         return {each.resource.name: each for each in rows}
 
     def transcripts(self, scope_of: ScopeOf) -> TranscriptSource:
@@ -91,8 +96,7 @@ class Services:
         self.housekeeping.open()
         self.exports.open(self.sources, slice_rows=self.settings.export_slice_rows)
         self.schedules.open()
-        if self.settings.search_builder:
-            self.content_index.open()
+        self.content_index.open(builds=self.settings.search_builder)
 
     async def aclose(self) -> None:
         """Let running turns finish for a while, then close what is open."""
@@ -173,7 +177,8 @@ def build_services(settings: Settings, database: Database) -> Services:
     models = LanguageModels(settings)
     changes = ChangeFeed(database.client[database.name])
     membership = Membership(WorkerRepository(lease_seconds=settings.turn_lease))
-    turns, housekeeping = _build_turns(settings, database, transcripts, models, changes, membership)
+    turn_rows = TurnRepository(cursors, turnstile)
+    turns, housekeeping = _build_turns(settings, database, turn_rows, transcripts, models, changes, membership)
     rooms = Rooms(conversations, turns.rows, TranscriptRepository(cursors), PresenceRepository(), membership, changes)
     housekeeping.inherit(rooms.tidy)
     exports = _build_exports(settings, database, users, membership, changes)
@@ -217,12 +222,13 @@ def _build_exports(
 def _build_turns(
     settings: Settings,
     database: Database,
+    rows: TurnRepository,
     conversations: ConversationService,
     models: LanguageModels,
     changes: ChangeFeed,
     membership: Membership,
 ) -> tuple[TurnService, Housekeeping]:
-    rows, events = TurnRepository(database.cursors), EventRepository()
+    events = EventRepository()
     finisher = TurnFinisher(rows, events, conversations, database.transactions)
     options = AftermathOptions(settings.helper_model, settings.auto_titles)
     aftermath = Aftermath(rows, conversations, models, options)

@@ -1,6 +1,6 @@
 """Sending an export."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import aclosing
 from typing import Any
 
@@ -55,7 +55,7 @@ def export_documentation(resource: Resource) -> dict[str, Any]:
 
 async def send_export(request: Request, services: Services, principal: Principal, resource: Resource) -> Response:
     """The file that the query string asks for. Raises Invalid."""
-    own, listed = _separated(request.query_params.multi_items())
+    own, listed = separated(request.query_params.multi_items(), _OWN_PARAMETERS)
     export = export_rows(
         services.sources,
         principal.scope,
@@ -70,14 +70,16 @@ async def send_export(request: Request, services: Services, principal: Principal
     return ExportResponse(export)
 
 
-def _separated(parameters: Iterable[tuple[str, str]]) -> tuple[dict[str, str], list[tuple[str, str]]]:
-    """The parameters of exports alone, and those that lists have too."""
+def separated(
+    parameters: Iterable[tuple[str, str]], names: Collection[str]
+) -> tuple[dict[str, str], list[tuple[str, str]]]:
+    """The parameters of these names, and the others. Raises Invalid."""
     own: dict[str, str] = {}
     listed = []
     for name, text in parameters:
         if name in own:
             raise Invalid.field(f"query.{name}", "is given twice")
-        if name in _OWN_PARAMETERS:
+        if name in names:
             own[name] = text
         else:
             listed.append((name, text))

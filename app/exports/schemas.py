@@ -5,11 +5,11 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, Field, StringConstraints, model_validator
 
-from app.exports.calendar import TIME_ZONES
 from app.exports.model import Every, ExportSpec, Weekday
 from app.exports.tables import TABLES
 from app.jobs.model import JobState
 from app.kit.export import FORMATS
+from app.kit.export.model import TIME_ZONES
 from app.kit.schemas import ID, Input, Output
 
 MAX_FILTERS = 50

@@ -161,7 +161,7 @@ class HeadersTooLarge(VerbatimError):
 class TooManySearches(VerbatimError):
     status = 429
     code = "too_many_searches"
-    title = "Too many searches that no index answers run at the same time; wait for yours to end, then ask again"
+    title = "Too many searches or summaries that read much run at the same time; wait for yours to end, then ask again"
 
     def __init__(self, detail: str = "", *, retry_after: int = 1, **members: Any) -> None:
         """`retry_after`: whole seconds until a new attempt makes sense."""

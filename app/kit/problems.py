@@ -90,7 +90,7 @@ _DESCRIPTIONS: Mapping[int, str] = {
     414: "The address is over its limit",
     416: "Behind the end of the file; see Content-Range",
     422: "Cannot be understood; `fields` names the places at fault",
-    429: "Too many searches or jobs at the same time; see Retry-After",
+    429: "Too many searches, summaries or jobs at the same time; see Retry-After",
     431: "The headers are over their limit",
     502: "The language model's server failed",
     503: "Cannot be served now; see Retry-After",

@@ -41,6 +41,23 @@ async def in_order(client: AsyncMongoClient[dict[str, Any]]) -> AsyncIterator[No
             _session.reset(token)
 
 
+@asynccontextmanager
+async def beside(client: AsyncMongoClient[dict[str, Any]]) -> AsyncIterator[None]:
+    """What is read in here is never older than what was read before it, and may be read beside other things: a session
+    serves one operation after the other. Not for transactions."""
+    current = _session.get()
+    async with client.start_session(causal_consistency=True) as session:
+        if current is not None and current.cluster_time is not None:
+            session.advance_cluster_time(current.cluster_time)
+        if current is not None and current.operation_time is not None:
+            session.advance_operation_time(current.operation_time)
+        token = _session.set(session)
+        try:
+            yield
+        finally:
+            _session.reset(token)
+
+
 class Transactions:
     """Runs work in transactions of one client: snapshot reads, majority writes."""
 

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from app.kit import metrics
 from app.kit.errors import TooManySearches
 
-WAIT_SECONDS = 2.0
+WAIT_SECONDS = 5.0
 MAX_WAITING = 8
 """Requests of one caller that may wait."""
 
@@ -24,7 +24,7 @@ class Turnstile:
 
     def __init__(
         self,
-        limit: int = 2,
+        limit: int = 1,
         *,
         per_caller: int = 1,
         max_waiting: int = MAX_WAITING,

@@ -84,15 +84,8 @@ class TurnFinisher:
         self, turn: Row, outcome: Outcome, worker: str | None, last: int, said: Sequence[Event]
     ) -> Ended | None:
         id, by = turn["_id"], worker or ""
-        end = last + len(said) + 1
-        values = {
-            "state": outcome.state,
-            "usage": outcome.usage,
-            "error": outcome.error,
-            "first_token_at": outcome.first_token_at,
-            "last_event": end,
-            **({"attempts": list(outcome.attempts)} if outcome.attempts else {}),
-        }
+        end, finished_at = last + len(said) + 1, now()
+        values = {**_end_of(turn, outcome, finished_at), "last_event": end}
         row = await self._rows.finish(id, values, worker=worker)
         if row is None:
             return None
@@ -105,7 +98,7 @@ class TurnFinisher:
                 "status": "complete" if outcome.state == "completed" else outcome.state,
                 "usage": outcome.usage,
                 "error": outcome.error,
-                "latency_ms": int((now() - turn["created_at"]).total_seconds() * 1000),
+                "latency_ms": _milliseconds(turn["created_at"], finished_at),
                 **outcome.answer,
             },
         )
@@ -115,6 +108,32 @@ class TurnFinisher:
         else:
             following = await conversations.release(conversation_id, id, _tokens(outcome.usage))
         return Ended(row, answer, following)
+
+
+def _end_of(turn: Row, outcome: Outcome, finished_at: datetime) -> dict[str, Any]:
+    """What a turn itself keeps of its outcome. Where nobody has answered, the provider is the one that failed last."""
+    asked_last = outcome.attempts[-1]["provider"] if outcome.attempts else None
+    return {
+        "state": outcome.state,
+        "usage": outcome.usage,
+        "cost": outcome.answer.get("cost"),
+        "error": outcome.error,
+        "served_model": outcome.answer.get("model"),
+        "provider": outcome.answer.get("provider", asked_last),
+        "first_token_at": outcome.first_token_at,
+        "first_token_ms": _milliseconds(turn["started_at"], outcome.first_token_at),
+        "total_ms": _milliseconds(turn["started_at"], finished_at),
+        "finished_at": finished_at,
+        "failed_attempts": len(outcome.attempts),
+        "attempts": list(outcome.attempts),
+    }
+
+
+def _milliseconds(since: datetime | None, until: datetime | None) -> int | None:
+    """Between two instants, if there are both. Never less than nothing, though another machine's clock may differ."""
+    if since is None or until is None:
+        return None
+    return max(0, int((until - since).total_seconds() * 1000))
 
 
 def _count(turn: Row, outcome: Outcome) -> None:

@@ -41,7 +41,7 @@ class TurnRepository(Repository[Turn]):
     async def finish(self, id: ObjectId, outcome: Mapping[str, Any], *, worker: str | None) -> Row | None:
         """Put the outcome on a turn of this worker that is running, or (without one) on a turn that is waiting."""
         running = {"state": "queued"} if worker is None else {"state": "running", "worker": worker}
-        return await self._change({"_id": id, **running}, {**outcome, "worker": None, "finished_at": now()})
+        return await self._change({"_id": id, **running}, {**outcome, "worker": None})
 
     async def set_suggestions(self, id: ObjectId, suggestions: Sequence[str]) -> Row | None:
         return await self._change({"_id": id}, {"suggestions": list(suggestions)})
