@@ -66,6 +66,8 @@ def _understood(spec: ExportSpec, snapshot_at: datetime, since: datetime | None)
     table = TABLES[spec.resource]
     columns = None if spec.columns is None else ",".join(spec.columns)
     layout = lay_out(table, FileRequest(spec.format, columns, raw=spec.raw, tz=spec.tz))
+    if not layout.format.is_installed:
+        raise Invalid.field("query.format", "needs a package that this server lacks; /capabilities names what it has")
     listing = parse_listing(table.resource, spec.filters.items(), paged=False)
     if listing.sort.mutable:
         raise Invalid.field("query.sort", "names a value that may change while the job runs; sort by created_at")
