@@ -1,10 +1,12 @@
 """Time zones by the names of the IANA database."""
 
-from zoneinfo import ZoneInfo, available_timezones
+from importlib.resources import files
+from zoneinfo import ZoneInfo
 
 from app.kit.threads import in_thread
 
-TIME_ZONES = frozenset(available_timezones())
+TIME_ZONES = frozenset(files("tzdata").joinpath("zones").read_text().split())
+"""The same on every machine; an operating system's names may lack some or count leap seconds."""
 
 
 def check_time_zone(name: str) -> str:
