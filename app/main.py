@@ -11,7 +11,24 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from app import __version__
-from app.api import conversations, health, keys, messages, metrics, search, socket, stats, training, turns, users
+from app.api import (
+    conversations,
+    export_schedules,
+    exports,
+    health,
+    hooks,
+    keys,
+    messages,
+    metrics,
+    search,
+    socket,
+    stats,
+    training,
+    turns,
+    users,
+    webhook_events,
+    webhooks,
+)
 from app.api.authentication import Authentication
 from app.api.docs import OPENAPI_PATH, add_docs
 from app.bootstrap import ensure_admin
@@ -46,8 +63,12 @@ RESOURCES = (
     keys,
     search,
     stats,
+    exports,
+    export_schedules,
     training,
     socket,
+    webhooks,
+    hooks,
 )  # the busiest first: routes are matched in this order
 
 
@@ -76,6 +97,7 @@ def serve_with(app: FastAPI, services: Services, drain: Drain) -> None:
     runner = services.turns.runner
     drain.then(lambda: runner.stop(services.settings.drain_timeout))
     drain.then(services.rooms.stop)
+    drain.then(services.exports.jobs.stop)
 
 
 def build_app(settings: Settings, lifespan: Lifespan | None = None) -> FastAPI:
@@ -102,6 +124,7 @@ def build_app(settings: Settings, lifespan: Lifespan | None = None) -> FastAPI:
         app.include_router(module.routes, prefix="/api")
     app.include_router(health.routes)
     app.include_router(metrics.routes)
+    app.webhooks.include_router(webhook_events.told)
     if settings.docs:
         add_docs(app)
     return app
