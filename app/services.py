@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from bson import ObjectId
 
@@ -16,12 +16,13 @@ from app.conversations.repository import ConversationRepository, DeletedConversa
 from app.conversations.search import MessageSearch
 from app.conversations.service import ConversationService
 from app.database import Database, open_database
+from app.exports.service import Sources
 from app.imports.drafts import DraftRepository
 from app.imports.service import ImportService
 from app.kit.changes import ChangeFeed
 from app.kit.errors import Conflict
 from app.kit.etag import Versions
-from app.kit.repository import EVERYTHING, Scope
+from app.kit.repository import EVERYTHING, Repository, Scope
 from app.kit.turnstile import Turnstile
 from app.llm.service import LanguageModels
 from app.rooms.repository import PresenceRepository, TranscriptRepository
@@ -63,6 +64,12 @@ class Services:
     housekeeping: Housekeeping
     rooms: Rooms
     content_index: TextIndex
+
+    @property
+    def sources(self) -> Sources:
+        """The repositories of what can be exported."""
+        rows: tuple[Repository[Any], ...] = (self.users.rows, self.conversations.rows, self.conversations.messages)
+        return {each.resource.name: each for each in rows}
 
     def open(self) -> None:
         """Follow what other processes write, and see to the turns of all of them."""

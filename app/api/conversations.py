@@ -72,7 +72,7 @@ async def list_conversations(request: Request, principal: Reader, services: Serv
 @routes.get("/export", **export_documentation(CONVERSATIONS))
 async def export_conversations(request: Request, principal: Exporter, services: ServicesDep) -> Response:
     """The list as a file."""
-    return await send_export(request, services.conversations.rows, principal.scope(CONVERSATIONS), CONVERSATIONS)
+    return await send_export(request, services, principal, CONVERSATIONS)
 
 
 @routes.post("/bulk", response_model=BulkResponse)

@@ -8,26 +8,32 @@ from fastapi import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Send
 
+from app.auth.principal import Principal
+from app.exports.layout import FileRequest
 from app.exports.service import Export, export_rows
+from app.exports.tables import TABLES
 from app.kit.errors import Invalid
 from app.kit.export import FORMATS
 from app.kit.listing import parse_boolean, parse_listing
 from app.kit.parameters import list_parameters
-from app.kit.repository import Repository, Scope
 from app.kit.resource import Resource
+from app.services import Services
 
 _OWN_PARAMETERS = frozenset({"format", "columns", "raw"})
 
 
 def export_documentation(resource: Resource) -> dict[str, Any]:
     """Keyword arguments of an export's route: its parameters and its files in OpenAPI."""
-    names = ", ".join(column.name for column in resource.exported)
+    table = TABLES[resource.name]
+    own_names = ", ".join(column.name for column in resource.exported)
+    joined_names = ", ".join(name for name in table.columns if name not in resource.by_name)
+    others = f"; on request: {joined_names}" if joined_names else ""
     own = [
         {"name": "format", "in": "query", "schema": {"type": "string", "enum": list(FORMATS), "default": "csv"}},
         {
             "name": "columns",
             "in": "query",
-            "description": f"Separated by commas; all without: {names}",
+            "description": f"Separated by commas; without: {own_names}{others}",
             "schema": {"type": "string"},
         },
         {
@@ -46,16 +52,19 @@ def export_documentation(resource: Resource) -> dict[str, Any]:
     }
 
 
-async def send_export(request: Request, rows: Repository[Any], scope: Scope, resource: Resource) -> Response:
+async def send_export(request: Request, services: Services, principal: Principal, resource: Resource) -> Response:
     """The file that the query string asks for. Raises Invalid."""
     own, listed = _separated(request.query_params.multi_items())
     export = export_rows(
-        rows,
-        scope,
+        services.sources,
+        principal.scope,
+        TABLES[resource.name],
         parse_listing(resource, listed, paged=False),
-        format=own.get("format", "csv"),
-        columns=own.get("columns"),
-        raw=parse_boolean("raw", own.get("raw", "false")),
+        FileRequest(
+            format=own.get("format", "csv"),
+            columns=own.get("columns"),
+            raw=parse_boolean("raw", own.get("raw", "false")),
+        ),
     )
     return ExportResponse(export)
 

@@ -30,7 +30,7 @@ async def list_messages(request: Request, principal: Reader, services: ServicesD
 @routes.get("/export", **export_documentation(MESSAGES))
 async def export_messages(request: Request, principal: Exporter, services: ServicesDep) -> Response:
     """The list as a file."""
-    return await send_export(request, services.conversations.messages, principal.scope(MESSAGES), MESSAGES)
+    return await send_export(request, services, principal, MESSAGES)
 
 
 @routes.get("/{id}", response_model=MessageRead, responses=problem_responses(404))

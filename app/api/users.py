@@ -46,7 +46,7 @@ async def list_users(request: Request, principal: Reader, services: ServicesDep)
 @routes.get("/export", **export_documentation(USERS))
 async def export_users(request: Request, principal: Exporter, services: ServicesDep) -> Response:
     """The list as a file."""
-    return await send_export(request, services.users.rows, principal.scope(USERS), USERS)
+    return await send_export(request, services, principal, USERS)
 
 
 @routes.post("/bulk", response_model=BulkResponse)

@@ -1,30 +1,24 @@
 """`verbatim export`: a list as a file."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 from rich.markup import escape
 
 from app.cli.running import DataOption, console, run, sentences
-from app.conversations.resource import CONVERSATIONS, MESSAGES
+from app.exports.layout import FileRequest
 from app.exports.service import Export, export_rows
+from app.exports.tables import TABLES
 from app.kit.errors import Conflict, Invalid
 from app.kit.export import FORMATS
 from app.kit.listing import Listing, parse_listing
-from app.kit.repository import EVERYTHING, Repository
+from app.kit.repository import EVERYTHING
 from app.kit.resource import Resource
 from app.services import Services
-from app.users.resource import USERS
-
-_SOURCES: Mapping[str, tuple[Resource, Callable[[Services], Repository[Any]]]] = {
-    "users": (USERS, lambda services: services.users.rows),
-    "conversations": (CONVERSATIONS, lambda services: services.conversations.rows),
-    "messages": (MESSAGES, lambda services: services.conversations.messages),
-}
 
 
 def export(
@@ -33,7 +27,10 @@ def export(
     format: Annotated[
         Literal["csv", "xlsx", "jsonl"] | None, typer.Option(help="Instead of the ending of --output.")
     ] = None,
-    columns: Annotated[str | None, typer.Option(help="Separated by commas; all without.")] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(help="Separated by commas; all without. On request: conversation.title, owner.email, ..."),
+    ] = None,
     filter: Annotated[
         list[str] | None,
         typer.Option(help="As in the API: role=user, created_at__gte=2026-01-01, q=text, sort=-created_at."),
@@ -43,15 +40,16 @@ def export(
     data: DataOption = None,
 ) -> None:
     """Write users, conversations or messages to CSV, XLSX or JSON Lines. The file appears when it is complete."""
-    table, rows = _SOURCES[resource]
+    table = TABLES[resource]
     with sentences():
-        listing = _listing(table, filter or [])
+        listing = _listing(table.resource, filter or [])
         wanted = format or _format_of(output)
         if output.exists() and not force:
             raise Conflict(f"{output} exists; say --force to replace it.")
 
     async def work(services: Services) -> int:
-        made = export_rows(rows(services), EVERYTHING, listing, format=wanted, columns=columns, raw=raw)
+        request = FileRequest(format=wanted, columns=columns, raw=raw)
+        made = export_rows(services.sources, lambda _: EVERYTHING, table, listing, request)
         with console.status(f"Writing {escape(output.name)}"):
             return await _save(made, output)
 

@@ -1,7 +1,7 @@
 """Repositories: the only place where queries are written. Every call takes the scope and puts it into the filter."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Hashable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Hashable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, TypeVar, cast
@@ -87,6 +87,17 @@ class Repository(Generic[D]):
         projection = self.resource.project(fields) if fields else self.resource.projection
         with pymongo.timeout(READ_SECONDS):
             return await self.collection.find_one(scope.where(condition), projection, session=current_session())
+
+    async def of_ids(self, scope: Scope, ids: Collection[ObjectId], *, fields: tuple[str, ...]) -> dict[ObjectId, Row]:
+        """The rows of up to a batch of ids that may be seen, by their ids."""
+        if not ids:
+            return {}
+        condition = scope.where({"_id": {"$in": list(ids)}})
+        with pymongo.timeout(EXPORT_PAGE_SECONDS):
+            rows = await self.collection.find(
+                condition, self.resource.project(fields), batch_size=len(ids) + 1, session=current_session()
+            ).to_list()
+        return {row["_id"]: row for row in rows}
 
     async def page(self, scope: Scope, listing: Listing, condition: Mapping[str, Any] | None = None) -> Page:
         """One page of the listing, shorter than its limit where the texts are long or a search ran out of time; its

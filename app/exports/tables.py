@@ -1,0 +1,81 @@
+"""What can be exported: the columns of a resource and, by name, those of the rows it belongs to."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from app.conversations.resource import CONVERSATIONS, MESSAGES
+from app.kit.errors import FieldError, Invalid
+from app.kit.resource import Column, Resource
+from app.users.resource import USERS
+
+
+@dataclass(frozen=True)
+class Join:
+    """Columns of the row that a row belongs to, such as `conversation.title` of a message.
+
+    `name`: what stands before the dot. `by`: where a row holds the other one's id.
+    """
+
+    name: str
+    by: str
+    resource: Resource
+    names: tuple[str, ...]
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The joined columns under the name of the join."""
+        label = self.name.capitalize()
+        known = self.resource.by_name
+        return tuple(
+            replace(known[name], name=f"{self.name}.{name}", label=f"{label}: {known[name].label}", nullable=True)
+            for name in self.names
+        )
+
+
+@dataclass(frozen=True)
+class Table:
+    """A resource that can be exported, with its joins."""
+
+    resource: Resource
+    joins: tuple[Join, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.resource.name
+
+    @cached_property
+    def columns(self) -> Mapping[str, Column]:
+        """Every column that can be asked for, by its name."""
+        joined = [column for join in self.joins for column in join.columns]
+        return {column.name: column for column in (*self.resource.exported, *joined)}
+
+    def choose(self, names: str | None) -> Sequence[Column]:
+        """The columns of a comma-separated list, in its order; the resource's own without. Raises Invalid."""
+        if names is None:
+            return self.resource.exported
+        wanted = list(dict.fromkeys(name.strip() for name in names.split(",")))
+        unknown = [name for name in wanted if name not in self.columns]
+        if unknown:
+            sentence = f"has no {unknown[0]!r}; there are {', '.join(self.columns)}"
+            raise Invalid(f"columns {sentence}", fields=[FieldError("query.columns", sentence)])
+        return [self.columns[name] for name in wanted]
+
+    def joins_of(self, columns: Sequence[Column]) -> tuple[Join, ...]:
+        """The joins that these columns need."""
+        prefixes = {column.name.partition(".")[0] for column in columns}
+        return tuple(join for join in self.joins if join.name in prefixes)
+
+
+_OWNER = Join("owner", "owner_id", USERS, ("email", "name"))
+_CONVERSATION = Join("conversation", "conversation_id", CONVERSATIONS, ("title", "model", "tags"))
+
+TABLES: Mapping[str, Table] = {
+    table.name: table
+    for table in (
+        Table(USERS),
+        Table(CONVERSATIONS, (_OWNER,)),
+        Table(MESSAGES, (_CONVERSATION, _OWNER)),
+    )
+}
+"""What can be exported, by the resource's name."""
