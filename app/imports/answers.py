@@ -1,7 +1,7 @@
 """What a model did for one answer, as the messages of a transcript.
 
-Other applications keep an answer in one piece: thoughts, words, calls of tools and what these answered, in order. Here a
-call belongs to the assistant's message that makes it, and its answer is a tool's message behind it.
+Other applications keep an answer in one piece: thoughts, words, calls of tools and what these answered, in order. Here
+a call belongs to the assistant's message that makes it, and its answer is a tool's message behind it.
 """
 
 import json

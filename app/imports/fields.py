@@ -1,4 +1,4 @@
-"""Values of imported records, checked against the limits of the store: taken as they are, or refused with a sentence."""
+"""Values of imported records, checked against the limits of the store: taken as they are, or refused with a reason."""
 
 import math
 import reprlib

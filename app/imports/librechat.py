@@ -34,7 +34,7 @@ def conversation(item: Object, position: int) -> ImportedConversation:
 
 def _flattened(listed: list[object]) -> Iterator[tuple[str, Object]]:
     """Every message with its id, whose parent is the one it stands in, if it stands in one."""
-    waiting = [(as_object(each, "A message"), None) for each in reversed(listed)]
+    waiting: list[tuple[Object, str | None]] = [(as_object(each, "A message"), None) for each in reversed(listed)]
     while waiting:
         message, parent = waiting.pop()
         id = text_of(message, "messageId")

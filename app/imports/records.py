@@ -13,8 +13,8 @@ from typing import Any
 from bson import ObjectId
 from pydantic import TypeAdapter
 
-from app.conversations.model import MESSAGE_ROLES, MESSAGE_STATUSES, Fault, TokenUsage
-from app.conversations.schemas import FeedbackInput, ToolCallInput
+from app.conversations.model import MESSAGE_ROLES, MESSAGE_STATUSES, Fault, TokenUsage, ToolCall
+from app.conversations.schemas import FeedbackInput
 from app.imports.fields import (
     RefusedError,
     choice,
@@ -37,7 +37,7 @@ NAME_LIMIT = 256
 SYSTEM_PROMPT_LIMIT = 100_000
 CONTENT_LIMIT = 1024 * 1024  # bytes of UTF-8
 
-_TOOL_CALLS = TypeAdapter(list[ToolCallInput])
+_TOOL_CALLS = TypeAdapter(list[ToolCall])
 _FEEDBACK = TypeAdapter(FeedbackInput)
 _USAGE = TypeAdapter(TokenUsage)
 _FAULT = TypeAdapter(Fault)
@@ -73,8 +73,8 @@ class ImportedMessage:
 class ImportedConversation:
     """One conversation; `source_id` is its id where it came from and may occur twice in one file.
 
-    `position` counts from 1: the line of a JSON Lines file, the index in an array, the row of a table. `is_ours`: it was
-    exported here, so that the source id is the id it had, and the times are those it had.
+    `position` counts from 1: the line of a JSON Lines file, the index in an array, the row of a table. `is_ours`: it
+    was exported here, so that the source id is the id it had, and the times are those it had.
     """
 
     source_id: str
@@ -114,7 +114,7 @@ class Pause:
     """Nothing to store yet: a reader that has to see much of its file first lets others look at its progress."""
 
 
-Record = ImportedConversation | BadRecord | Pause
+Record = ImportedConversation | BadRecord
 
 
 def build_conversation(

@@ -12,8 +12,9 @@ from pymongo.errors import DuplicateKeyError
 from app.conversations.model import Conversation, Message
 from app.conversations.repository import ConversationRepository, MessageRepository
 from app.imports.drafts import DraftRepository, Drafts, fits
-from app.imports.readers import Format, open_source
-from app.imports.records import BadRecord, ImportedConversation, Record
+from app.imports.formats import Format
+from app.imports.readers import open_source
+from app.imports.records import BadRecord, ImportedConversation, Pause, Record
 from app.kit.cancellation import raise_if_cancelled
 from app.kit.clock import now
 from app.kit.threads import in_thread
@@ -129,7 +130,7 @@ class ImportService:
         ]
 
 
-def _take(records: Iterator[Record]) -> list[Record]:
+def _take(records: Iterator[Record | Pause]) -> list[Record]:
     """The next batch: as much as one transaction holds, and the conversation that is too much for it."""
     batch: list[Record] = []
     messages = characters = titles = 0
