@@ -1,7 +1,8 @@
 """Conversations of files that have a row a message: the rows of each are brought together, wherever they stand."""
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
+from typing import Any, Protocol
 
 from app.imports.mapping import CONVERSATION_ID, ColumnMap
 from app.imports.records import BadRecord, Pause, Record
@@ -11,11 +12,17 @@ from app.imports.spool import GROUP_LIMIT, Row, Spool
 PAUSE_ROWS = 5000
 
 Keyed = tuple[str, Row]
-Build = Callable[[str, Sequence[Row]], Iterable[Record]]
+
+
+class Grouping(Protocol):
+    """What rows of a format are: how a group of them is a conversation, and how a row came."""
+
+    def build(self, key: str, rows: Sequence[Row]) -> Iterable[Record]: ...
+    def raw(self, cells: Mapping[str, Any]) -> object: ...
 
 
 def gather(
-    rows: Iterable[Keyed | BadRecord], build: Build, note: Callable[[float], None]
+    rows: Iterable[Keyed | BadRecord], grouping: Grouping, note: Callable[[float], None]
 ) -> Generator[Record | Pause, None, None]:
     """A record for each group, and the bad rows; pauses while there are none. `note`: how much of the groups is
     done."""
@@ -30,13 +37,12 @@ def gather(
         total = spool.count()
         for number, (key, group) in enumerate(spool.groups()):
             note(number / total)
-            yield from build(key, group) if not isinstance(group, int) else _too_long(spool.rows(key), group)
-
-
-def _too_long(rows: Iterable[Row], size: int) -> Iterator[Record]:
-    reason = f"Its conversation has {size:,} characters of JSON, more than {GROUP_LIMIT:,}"
-    for position, cells in rows:
-        yield BadRecord(position, reason, cells)
+            if isinstance(group, int):
+                reason = f"Its conversation has {group:,} characters of JSON, more than {GROUP_LIMIT:,}"
+                for position, cells in spool.rows(key):
+                    yield BadRecord(position, reason, grouping.raw(cells))
+            else:
+                yield from grouping.build(key, group)
 
 
 class TableRows:
@@ -64,6 +70,9 @@ class TableRows:
             key,
             [TableRow(self._maps[cells["map"]], position, cells["cells"], cells["place"]) for position, cells in rows],
         )
+
+    def raw(self, cells: Mapping[str, Any]) -> object:
+        return cells["cells"]
 
     def _number(self, columns: ColumnMap) -> int:
         if not self._maps or self._maps[-1] is not columns:

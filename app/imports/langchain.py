@@ -36,8 +36,18 @@ def read_documents(entry: Entry, first: int = 1) -> Iterator[tuple[str, Row] | B
         yield BadRecord(position, f"Nothing could be read from here on: {error}")
 
 
-def build_session(session: str, rows: Sequence[Row]) -> Iterator[Record]:
-    """The conversation of a session, or what is wrong with each of its documents."""
+class Sessions:
+    """Documents as conversations, one a session."""
+
+    def build(self, key: str, rows: Sequence[Row]) -> Iterator[Record]:
+        """The conversation of a session, or what is wrong with each of its documents."""
+        return _session(key, rows)
+
+    def raw(self, cells: Mapping[str, Any]) -> object:
+        return cells
+
+
+def _session(session: str, rows: Sequence[Row]) -> Iterator[Record]:
     messages: list[ImportedMessage] = []
     bad: dict[int, str] = {}
     for position, document in rows:

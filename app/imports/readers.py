@@ -13,7 +13,7 @@ from typing import Any
 
 from app.imports import chatgpt, claude, csv_rows, json_rows, langchain, librechat, openwebui, xlsx_rows
 from app.imports.formats import HEAD, Format, Recognized, recognize
-from app.imports.gathering import Build, Keyed, TableRows, gather
+from app.imports.gathering import Grouping, Keyed, TableRows, gather
 from app.imports.items import Object, read_items
 from app.imports.jsonl import read_lines
 from app.imports.records import BadRecord, ImportedConversation, Pause, Record
@@ -85,13 +85,13 @@ class Source:
         def note(done: float) -> None:
             self._advance(int(self.size_bytes * (1 + done) / 2))
 
-        rows, build = self._rows()
-        with closing(gather(rows, build, note)) as records:
+        rows, grouping = self._rows()
+        with closing(gather(rows, grouping, note)) as records:
             yield from records
 
-    def _rows(self) -> tuple[Iterable[Keyed | BadRecord], Build]:
+    def _rows(self) -> tuple[Iterable[Keyed | BadRecord], Grouping]:
         if self.format == "langchain":
-            return self._entries(langchain.read_documents), langchain.build_session
+            return self._entries(langchain.read_documents), langchain.Sessions()
         tables = TableRows()
         own = tables.keyed(row for source in (self, *self.companions) for row in source.table_rows(self))
 
@@ -99,7 +99,7 @@ class Source:
             yield from own
             self.columns = tables.shown
 
-        return noted(), tables.build
+        return noted(), tables
 
     def table_rows(self, progress: "Source") -> Generator[TableRow | BadRecord, None, None]:
         """The rows of the file, as far as it is a table; `progress` is told only of its own."""

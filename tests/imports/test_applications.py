@@ -147,7 +147,7 @@ def test_open_webui_s_messages_without_output_are_taken_as_they_are(opened: Any)
 def test_langchain_s_documents_become_conversations_of_their_sessions(opened: Any, data: bytes) -> None:
     source = opened(data)
     found = read(source)
-    first, second = found
+    first = found[0]
     assert isinstance(first, ImportedConversation)
 
     assert source.format == "langchain"

@@ -163,8 +163,7 @@ def encrypted_zip() -> bytes:
         (b"\x89PNG\r\n\x1a\n\0\0", "x is neither JSON Lines (an object per line, in UTF-8), a table"),
         (
             b"id,title\n1,2\n",
-            "x has no column for conversation_id and role and content: say which one it is, such as "
-            "conversation_id=Heading; its columns are id, title",
+            "x has no column for conversation_id and role and content: say which one it is, such as conversation_id=",
         ),
         (json.dumps(GOOD).encode("utf-16"), "x is neither JSON Lines"),
         (b'{\n  "id": "x"\n}\n', "x is neither JSON Lines"),

@@ -90,7 +90,7 @@ def test_a_client_names_the_columns(mapped: Any) -> None:
     rows = [
         ("Thread no", "Who", "Said", "Text", "When", "Topic"),
         (7, "Customer", "ignored", 'one "mocha",\nplease', "1700000001.5", "Coffee"),
-        (7, " AI ", "ignored", "=1+1", "2023-11-14 22:13:20", ""),
+        (7, " AI ", "ignored", "1+1", "2023-11-14 22:13:20", ""),
     ]
     pairs = ("conversation=Thread no", "role=Who", "content=Text", "created_at=When", "title=Topic")
     for data in (csv_of(rows), xlsx_of(("S", rows))):
@@ -99,7 +99,7 @@ def test_a_client_names_the_columns(mapped: Any) -> None:
 
         assert (found.source_id, found.title) == ("7", "Coffee")
         # The earlier one is first, although it stands below.
-        assert said(found) == [("assistant", "=1+1"), ("user", 'one "mocha",\nplease')]
+        assert said(found) == [("assistant", "1+1"), ("user", 'one "mocha",\nplease')]
         assert found.created_at == datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)
         assert source.columns["content"] == "Text"
 
@@ -206,7 +206,8 @@ def test_a_conversation_beyond_the_limit_is_refused_row_by_row(opened: Any, monk
     found = read(opened(csv_of([HEADINGS, *[("long", "user", "x" * 500)] * 5, ROWS[0]])))
 
     assert ids(found) == ["BAD"] * 5 + ["c-1"]
-    assert bad(found[0]).startswith("Its conversation has 3,")
+    assert found[0].raw == {"Conversation": "long", "Role": "user", "Content": "x" * 500}  # type: ignore[union-attr]
+    assert bad(found[0]).startswith("Its conversation has 2,970 characters")
 
 
 def test_a_disk_that_is_full_is_a_sentence(opened: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,20 +218,20 @@ def test_a_disk_that_is_full_is_a_sentence(opened: Any, monkeypatch: pytest.Monk
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
-    """A hundred thousand rows of ten thousand conversations, in turns."""
+    """Thirty thousand rows of three thousand conversations, in turns."""
     path = tmp_path / "large.csv"
     with path.open("wb") as file:
         file.write(csv_of([HEADINGS]))
         for block in range(10):
-            file.write(csv_of((f"c-{n}", "user", f"{block} " + "word " * 40) for n in range(10_000)))
+            file.write(csv_of((f"c-{n}", "user", f"{block} " + "word " * 40) for n in range(3000)))
     source = open_source(path)
     tracemalloc.start()
     count = sum(isinstance(record, ImportedConversation) for record in source)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 
-    assert count == 10_000
-    assert peak < 16 * 1024 * 1024, peak
+    assert count == 3000
+    assert peak < 12 * 1024 * 1024, peak
 
 
 def test_no_file_is_left_behind(opened: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
