@@ -169,6 +169,15 @@ class Settings(BaseSettings):
     turn_lease: float = Field(
         10, ge=1, le=600, description="seconds of silence after which a process counts as dead and its turns are ended"
     )
+    export_workers: int = Field(
+        2, ge=0, le=32, description="export jobs at the same time in this process; 0 leaves them to others"
+    )
+    export_days: float = Field(7, gt=0, le=3650, description="days that an export job and its file are kept")
+    export_max_jobs: int = Field(3, ge=1, description="unfinished export jobs of one user")
+    export_max_bytes: int = Field(1024 * MEBIBYTE, ge=1, description="kept export files of one user, in all")
+    export_slice_rows: int = Field(
+        2000, ge=1, le=10_000, description="rows that an export job stores at once; a killed one repeats no more"
+    )
     allowed_origins: list[str] = Field(
         default_factory=list,
         description="JSON: origins of web pages, besides the server's own, that may open a WebSocket",

@@ -163,16 +163,22 @@ class Repository(Generic[D]):
         return find
 
     async def batches(
-        self, scope: Scope, listing: Listing, condition: Mapping[str, Any] | None = None, *, size: int = 1000
+        self,
+        scope: Scope,
+        listing: Listing,
+        condition: Mapping[str, Any] | None = None,
+        *,
+        size: int = 1000,
+        start: Position | None = None,
     ) -> AsyncGenerator[list[Row], None]:
-        """All rows of the listing in batches of up to `size` rows and 16 MiB.
+        """All rows of the listing, or those behind `start`, in batches of up to `size` rows and 16 MiB.
 
         Each batch is its own query behind the last key, so that it may be retried and no cursor has to outlive a
         primary. Where a change could move a row from one batch into another, all of them read one snapshot, which the
         database keeps for five minutes.
         """
         conditions = [condition or {}, *listing.conditions]
-        position: Position | None = None
+        position = start
         async with self._still(listing.sort) as session:
             while True:
                 run = await self._batch(scope, listing, conditions, position, size, session)
@@ -181,6 +187,18 @@ class Repository(Generic[D]):
                 position = run.end(listing.sort)
                 if position is None:
                     return
+
+    async def estimate(self, scope: Scope, listing: Listing, condition: Mapping[str, Any]) -> int | None:
+        """About how many rows the listing has; None when that takes longer to find out than it is worth."""
+        if listing.is_search:
+            return None
+        where = scope.where(condition, *listing.conditions)
+        try:
+            return await self.collection.count_documents(where, maxTimeMS=int(1000 * SEARCH_SECONDS))
+        except OperationFailure as error:
+            if error.code not in GIVEN_UP:
+                raise
+            return None
 
     async def _batch(
         self,

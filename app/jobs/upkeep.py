@@ -1,0 +1,80 @@
+"""What has to be seen to for jobs of all processes: those of the dead, those whose time is over, files of nobody."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from app.jobs.claims import Claim
+from app.jobs.endings import Endings
+from app.jobs.files import JobFiles
+from app.jobs.pool import WorkerPool
+from app.jobs.repository import JobRepository
+from app.kit.clock import now
+from app.turns.workers import Membership
+
+EXPIRY_SECONDS = 60.0
+
+
+class Upkeep:
+    def __init__(
+        self,
+        rows: JobRepository[Any],
+        files: JobFiles,
+        membership: Membership,
+        endings: Endings,
+        pool: WorkerPool,
+    ) -> None:
+        self._rows = rows
+        self._files = files
+        self._membership = membership
+        self._endings = endings
+        self._pool = pool
+        self._strays: set[Claim] = set()
+        self._expire_at = 0.0
+
+    async def tidy(self, _: Sequence[str]) -> None:
+        """One look, of the many that every process takes."""
+        await self._take_from_the_dead()
+        if time.monotonic() >= self._expire_at:
+            self._expire_at = time.monotonic() + EXPIRY_SECONDS
+            await self.expire()
+
+    async def expire(self) -> None:
+        """Remove jobs whose time is over, with their files."""
+        while ids := await self._rows.expired(now()):
+            for id in ids:
+                await self._rows.remove(id)
+                await self._files.clear(id)
+
+    async def _take_from_the_dead(self) -> None:
+        """Let other processes go on with jobs whose process is dead, or does not know of them.
+
+        What seems to be a stray of ours is looked at twice, since it may just have been given back.
+        """
+        running = await self._rows.running()
+        if not running:
+            self._strays = set()
+            return
+        mine = self._membership.id
+        living = await self._membership.living({row["worker"] for row in running} - {mine})
+        strays = set()
+        for row in running:
+            claim = Claim.of(row)
+            if row["worker"] == mine and not self._pool.may_have(claim):
+                strays.add(claim)
+            elif row["worker"] not in {mine, *living}:
+                await self._endings.outlived(claim, row["setbacks"])
+        for claim in strays & self._strays:
+            await self._rows.give_back(claim, {})
+        self._strays = strays
+
+
+async def drop_stray_files(files: JobFiles, kinds: Sequence[JobRepository[Any]]) -> int:
+    """Remove the files whose job is gone: a process was killed while it removed both. Answers of how many jobs."""
+    owners = await files.owners()
+    known = set()
+    for kind in kinds:
+        known |= await kind.existing(owners)
+    for id in (strays := set(owners) - known):
+        await files.clear(id)
+    return len(strays)
