@@ -17,8 +17,10 @@ from app.conversations.search import MessageSearch
 from app.conversations.service import ConversationService
 from app.database import Database, open_database
 from app.exports.service import Sources
-from app.imports.drafts import DraftRepository
+from app.imports.drafts import DraftRepository, Drafts
+from app.imports.repository import ImportedConversations, ImportedMessages
 from app.imports.service import ImportService
+from app.imports.storing import Storing
 from app.kit.changes import ChangeFeed
 from app.kit.errors import Conflict
 from app.kit.etag import Versions
@@ -170,13 +172,22 @@ def build_services(settings: Settings, database: Database) -> Services:
             text_language=settings.text_language if settings.text_search else None,
         ),
         turns=turns,
-        imports=ImportService(conversations, DraftRepository(cursors), messages, transactions),
+        imports=_build_imports(database, conversations, messages),
         models=models,
         changes=changes,
         housekeeping=housekeeping,
         rooms=rooms,
         content_index=index,
     )
+
+
+def _build_imports(
+    database: Database, conversations: ConversationRepository, messages: MessageRepository
+) -> ImportService:
+    cursors, transactions = database.cursors, database.transactions
+    drafts = Drafts(DraftRepository(cursors), messages, transactions)
+    imported, imported_messages = ImportedConversations(cursors), ImportedMessages(cursors)
+    return ImportService(Storing(conversations, messages, drafts, transactions, imported, imported_messages))
 
 
 def _build_turns(

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskProgressColum
 from app.bootstrap import ADMIN_EMAIL
 from app.cli.lookup import user_id_of
 from app.cli.running import DataOption, console, run
-from app.imports.service import ImportReport
+from app.imports.report import ImportReport
 from app.services import Services
 
 SHOWN_BAD = 20

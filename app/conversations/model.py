@@ -93,6 +93,7 @@ class Conversation(StoredDocument):
     """Turns behind it, in order."""
     parent: Parent | None = None
     source_id: str | None = None
+    import_id: PydanticObjectId | None = None
 
     class Settings:
         name = "conversations"
@@ -101,6 +102,11 @@ class Conversation(StoredDocument):
             *found_by("model", "tags", owner="owner_id", only=PRESENT),
             *found_by("status", owner="owner_id", only=one_of(("archived", "deleted"))),
             *window_indexes("owner_id"),
+            IndexModel(
+                [("import_id", ASCENDING), ("_id", ASCENDING)],
+                name="import_v1",
+                partialFilterExpression={"import_id": {"$gte": ObjectId("0" * 24)}},
+            ),
             IndexModel(
                 [("owner_id", ASCENDING), ("source_id", ASCENDING)],
                 name="source_v2",

@@ -140,13 +140,6 @@ class ConversationRepository(Repository[Conversation]):
             rows = await self.collection.find({"owner_id": owner_id}, {"_id": 1}, limit=limit).to_list()
         return [row["_id"] for row in rows]
 
-    async def known_sources(self, owner_id: ObjectId, source_ids: Iterable[str]) -> set[str]:
-        """Which of the source ids this owner has already."""
-        condition = {"owner_id": owner_id, "source_id": {"$in": list(source_ids)}}
-        with pymongo.timeout(READ_SECONDS):
-            rows = await self.collection.find(condition, {"source_id": 1}, session=current_session()).to_list()
-        return {row["source_id"] for row in rows}
-
     async def insert_many(self, conversations: Sequence[Conversation]) -> None:
         with pymongo.timeout(WRITE_SECONDS):
             await self.collection.insert_many(

@@ -219,7 +219,7 @@ async def test_source_ids_are_looked_up_one_by_one(services: Services) -> None:
     rows = await LISTS["conversations"].fill(services)
     wanted = [f"source:{number}" for number in range(20)]
     async with profiled(services.database) as profile:
-        known = await services.conversations.rows.known_sources(OWNERS[0], wanted)
+        known = await ImportedConversations(services.database.cursors).known_sources(OWNERS[0], wanted)
         entry = await query(profile, rows)
 
     assert known == {"source:3", "source:9", "source:15"}

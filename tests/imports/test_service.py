@@ -13,8 +13,9 @@ from blockbuster import BlockBuster
 
 from app.conversations.resource import CONVERSATIONS
 from app.conversations.schemas import MessageCreate
+from app.imports import report as reports
 from app.imports import service
-from app.imports.service import ImportReport
+from app.imports.report import ImportReport
 from app.imports.streams import UnreadableSource
 from app.kit.repository import EVERYTHING
 from app.services import Services
@@ -138,7 +139,7 @@ async def test_bad_lines_are_reported_with_their_numbers_and_harm_nothing(
 async def test_very_many_bad_lines_are_counted_and_not_all_kept(
     services: Services, ana: Person, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "BAD_KEPT", 10)
+    monkeypatch.setattr(reports, "BAD_KEPT", 10)
     report = await services.imports.run(write([*numbered(1), *[b"x\n"] * 500, *numbered(2)[1:]]), ana.id)
 
     assert (report.bad_count, len(report.bad), report.added) == (500, 10, 2)
