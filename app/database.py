@@ -23,6 +23,9 @@ from pymongo.errors import (
 from app.auth.model import ApiKey
 from app.config import Settings
 from app.conversations.model import Conversation, Message
+from app.exports.model import ExportJob, ExportSchedule
+from app.imports.model import ImportJob
+from app.jobs.model import FileChunk
 from app.kit.deadlines import READ_SECONDS, WRITE_SECONDS
 from app.kit.idempotency import IdempotencyRecord
 from app.kit.logs import logger
@@ -49,6 +52,10 @@ DOCUMENTS: list[type[Document]] = [
     SearchBlock,
     SearchKeys,
     SearchRemoved,
+    ExportJob,
+    ExportSchedule,
+    ImportJob,
+    FileChunk,
 ]
 
 CLIENT_OPTIONS: dict[str, Any] = {

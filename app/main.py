@@ -10,7 +10,18 @@ from typing import Any
 from fastapi import FastAPI
 
 from app import __version__
-from app.api import conversations, health, keys, messages, search, socket, turns, users
+from app.api import (
+    conversations,
+    export_schedules,
+    exports,
+    health,
+    keys,
+    messages,
+    search,
+    socket,
+    turns,
+    users,
+)
 from app.api.authentication import Authentication
 from app.api.docs import OPENAPI_PATH, add_docs
 from app.bootstrap import ensure_admin
@@ -30,6 +41,8 @@ RESOURCES = (
     users,
     keys,
     search,
+    exports,
+    export_schedules,
     socket,
 )  # the busiest first: routes are matched in this order
 
@@ -59,6 +72,7 @@ def serve_with(app: FastAPI, services: Services, drain: Drain) -> None:
     runner = services.turns.runner
     drain.then(lambda: runner.stop(services.settings.drain_timeout))
     drain.then(services.rooms.stop)
+    drain.then(services.exports.jobs.stop)
 
 
 def build_app(settings: Settings, lifespan: Lifespan | None = None) -> FastAPI:

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Literal
 
 from bson import ObjectId
@@ -16,11 +17,19 @@ from app.conversations.repository import ConversationRepository, DeletedConversa
 from app.conversations.search import MessageSearch
 from app.conversations.service import ConversationService
 from app.database import Database, open_database
+from app.exports.jobs import ExportJobs, ExportQuota
+from app.exports.repository import ExportRepository, ScheduleRepository
+from app.exports.schedules import ExportSchedules
 from app.exports.service import Sources
 from app.imports.drafts import DraftRepository, Drafts
-from app.imports.repository import ImportedConversations, ImportedMessages
+from app.imports.jobs import ImportJobs
+from app.imports.repository import ImportedConversations, ImportedMessages, ImportRepository
 from app.imports.service import ImportService
 from app.imports.storing import Storing
+from app.imports.undo import Undoing
+from app.imports.work import ImportWork
+from app.jobs.files import JobFiles
+from app.jobs.service import JobOptions, Jobs
 from app.kit.changes import ChangeFeed
 from app.kit.errors import Conflict
 from app.kit.etag import Versions
@@ -60,7 +69,9 @@ class Services:
     conversations: ConversationService
     search: MessageSearch
     turns: TurnService
-    imports: ImportService
+    imports: ImportJobs
+    exports: ExportJobs
+    schedules: ExportSchedules
     models: LanguageModels
     changes: ChangeFeed
     housekeeping: Housekeeping
@@ -77,11 +88,17 @@ class Services:
         """Follow what other processes write, and see to the turns of all of them."""
         self.changes.open()
         self.housekeeping.open()
+        self.exports.open(self.sources, slice_rows=self.settings.export_slice_rows)
+        self.schedules.open()
+        self.imports.open()
         if self.settings.search_builder:
             self.content_index.open()
 
     async def aclose(self) -> None:
         """Let running turns finish for a while, then close what is open."""
+        await self.schedules.aclose()
+        await self.exports.jobs.aclose()
+        await self.imports.jobs.aclose()
         await self.turns.runner.aclose(self.settings.drain_timeout)
         await self.rooms.aclose()
         await self.housekeeping.aclose()
@@ -107,6 +124,7 @@ class Services:
             )
 
         async def remove() -> None:
+            await self.schedules.rows.delete_of_owner(id)
             await self.users.delete(scope, id)
             await self.keys.rows.delete_of_user(id)
 
@@ -115,6 +133,7 @@ class Services:
         while conversations == "delete" and (ids := await owned.ids_of_owner(id, limit=PURGE_BATCH)):
             for each in ids:
                 await self.purge_conversation(EVERYTHING, each)
+        await self.exports.delete_of_user(id)
         with self.keys.forgetting():
             await self.database.transactions.run(remove)
 
@@ -158,7 +177,11 @@ def build_services(settings: Settings, database: Database) -> Services:
     turns, housekeeping = _build_turns(settings, database, transcripts, models, changes, membership)
     rooms = Rooms(conversations, turns.rows, TranscriptRepository(cursors), PresenceRepository(), membership, changes)
     housekeeping.inherit(rooms.tidy)
-    return Services(
+    exports = _build_exports(settings, database, users, membership, changes)
+    housekeeping.inherit(exports.jobs.upkeep.tidy)
+    imports = _build_imports(settings, database, conversations, messages, membership, changes)
+    housekeeping.inherit(imports.jobs.upkeep.tidy)
+    services = Services(
         settings=settings,
         database=database,
         users=UserService(users, transactions),
@@ -172,22 +195,47 @@ def build_services(settings: Settings, database: Database) -> Services:
             text_language=settings.text_language if settings.text_search else None,
         ),
         turns=turns,
-        imports=_build_imports(database, conversations, messages),
+        imports=imports,
+        exports=exports,
+        schedules=ExportSchedules(ScheduleRepository(cursors), exports, transactions),
         models=models,
         changes=changes,
         housekeeping=housekeeping,
         rooms=rooms,
         content_index=index,
     )
+    imports.remove_with(services.purge_conversation)
+    return services
 
 
 def _build_imports(
-    database: Database, conversations: ConversationRepository, messages: MessageRepository
-) -> ImportService:
+    settings: Settings,
+    database: Database,
+    conversations: ConversationRepository,
+    messages: MessageRepository,
+    membership: Membership,
+    changes: ChangeFeed,
+) -> ImportJobs:
     cursors, transactions = database.cursors, database.transactions
     drafts = Drafts(DraftRepository(cursors), messages, transactions)
     imported, imported_messages = ImportedConversations(cursors), ImportedMessages(cursors)
-    return ImportService(Storing(conversations, messages, drafts, transactions, imported, imported_messages))
+    storing = Storing(conversations, messages, drafts, transactions, imported, imported_messages)
+    rows = ImportRepository(cursors)
+    options = JobOptions(workers=settings.import_workers, kept=timedelta(days=settings.import_days))
+    jobs = Jobs(rows, JobFiles(), transactions, membership, changes, options)
+    undoing = Undoing(imported, imported_messages, messages, transactions)
+    work = ImportWork(ImportService(storing), undoing, imported, rows)
+    return ImportJobs(jobs, rows, work, membership, transactions, settings.import_max_jobs)
+
+
+def _build_exports(
+    settings: Settings, database: Database, users: UserRepository, membership: Membership, changes: ChangeFeed
+) -> ExportJobs:
+    rows = ExportRepository(database.cursors)
+    options = JobOptions(workers=settings.export_workers, kept=timedelta(days=settings.export_days))
+    jobs = Jobs(rows, JobFiles(), database.transactions, membership, changes, options)
+    quota = ExportQuota(settings.export_max_jobs, settings.export_max_bytes)
+    return ExportJobs(jobs, rows, users, database.cursors, quota)
 
 
 def _build_turns(

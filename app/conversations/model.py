@@ -146,6 +146,7 @@ class Message(StoredDocument):
         indexes: ClassVar = [
             IndexModel([("conversation_id", ASCENDING), ("seq", ASCENDING)], name="seq_v1", unique=True),
             *ordered_by("created_at", owner="owner_id"),
+            *ordered_by("updated_at"),
             *found_by("model", "provider", "error.code", "feedback.rating", owner="owner_id", only=PRESENT),
             *found_unless("stop", "finish_reason", owner="owner_id"),
             *found_unless("complete", "status", owner="owner_id"),

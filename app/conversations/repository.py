@@ -277,7 +277,7 @@ class MessageRepository(Repository[Message]):
     async def _set_deleted_at(self, condition: dict[str, Any], instant: datetime | None) -> int:
         with pymongo.timeout(WRITE_SECONDS):
             result = await self.collection.update_many(
-                condition, {"$set": {"deleted_at": instant}}, session=current_session()
+                condition, {"$set": {"deleted_at": instant, "updated_at": now()}}, session=current_session()
             )
         return result.modified_count
 

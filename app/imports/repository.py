@@ -17,7 +17,7 @@ from app.kit.repository import Repository, Row
 from app.kit.transactions import current_session
 
 UNTOUCHED = 1
-"""The version of a conversation or message that nobody has changed; drafts of imports and what is being undone have 0."""
+"""The version of a conversation or message that nobody has changed; drafts, and what is being undone, have 0."""
 
 
 class ImportRepository(JobRepository[ImportJob]):
@@ -105,7 +105,5 @@ class ImportedMessages(Repository[Message]):
         """Those of the conversations with a message that somebody has changed."""
         condition = {"conversation_id": {"$in": list(conversation_ids)}, "version": {"$ne": UNTOUCHED}}
         with pymongo.timeout(EXPORT_PAGE_SECONDS):
-            rows = await self.collection.find(
-                condition, {"conversation_id": 1}, session=current_session()
-            ).to_list()
+            rows = await self.collection.find(condition, {"conversation_id": 1}, session=current_session()).to_list()
         return {row["conversation_id"] for row in rows}

@@ -1,6 +1,7 @@
 """Imports: conversations from files, each stored whole or not at all, and never twice."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -64,17 +65,40 @@ class ImportService:
         records as they came.
         """
         source = await in_thread(partial(options.open, path))
+        steps = self.steps(source, owner_id, options=options, import_id=import_id, errors=errors)
+        async with aclosing(steps):
+            async for report in steps:
+                progress(report)
+        return report
+
+    async def steps(
+        self,
+        source: Source,
+        owner_id: ObjectId,
+        *,
+        options: ImportOptions = NO_OPTIONS,
+        import_id: ObjectId | None = None,
+        errors: ErrorsFile | None = None,
+        before: tuple[int, int] = (0, 0),
+    ) -> AsyncGenerator[ImportReport, None]:
+        """Import what an opened file holds, with the report after each batch, at least once.
+
+        `before`: conversations and messages that the
+        same import has added when it was cut short."""
         run = _Run(self._storing, source, Destination(owner_id, import_id, options.restore), options, errors)
+        run.report.added, run.report.messages = before
         records = iter(source)
         noted = errors.noting(records) if errors else records
         try:
             while batch := await in_thread(partial(_take, noted)):
                 await run.store(batch)
-                progress(run.report)
+                yield run.report
                 raise_if_cancelled()
         finally:
             await in_thread(records.close)
-        return run.report
+        if not run.report.bytes_read:  # there was nothing in it
+            run.report.bytes_read = source.bytes_read
+            yield run.report
 
 
 class _Run:
@@ -138,7 +162,7 @@ class _Run:
 
 
 def _take(records: Iterator[Record | Pause]) -> list[Record | Pause]:
-    """The next batch: as much as one transaction holds, and the conversation that is too much for it. A pause ends it."""
+    """The next batch, up to a pause: as much as one transaction holds, and the conversation that is too much for it."""
     batch: list[Record | Pause] = []
     messages = characters = titles = 0
     for record in islice(records, BATCH_CONVERSATIONS):

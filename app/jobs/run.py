@@ -23,7 +23,7 @@ class Run:
         self._rows = rows
 
     async def show(self, **values: Any) -> None:
-        """Store how far the work is, which would begin again all the same. Raises ClaimLost."""
+        """Store how far the work is. Raises ClaimLost."""
         raise_if_cancelled()
         row = await self._rows.advance(self.claim, values)
         if row is None:
@@ -31,17 +31,26 @@ class Run:
         self.row = row
 
     async def advance(self, **values: Any) -> None:
-        """Store what the work goes on from when it is cut off; past setbacks are forgotten. Raises ClaimLost.
+        """Store from where the work goes on when it is cut off; past setbacks are forgotten. Raises ClaimLost.
 
-        In a transaction what else is written there happens only if the claim holds.
+        What else is written in the same transaction happens only if the claim holds.
         """
         await self.show(**values, setbacks=0)
 
     async def append(self, name: str, offset: int, pieces: Sequence[bytes], **values: Any) -> None:
-        """Append to a file of the job, which ends at `offset`, and advance: both or neither. Raises ClaimLost."""
+        """Append to a file of the job, which ends at `offset`, and store values: both or neither. Raises ClaimLost."""
 
         async def write() -> None:
-            await self.advance(**values)
+            await self.show(**values)
             await self.files.append(self.claim.id, name, offset, pieces)
+
+        await self.transactions.run(write)
+
+    async def begin_again(self, **values: Any) -> None:
+        """Remove the job's files and store values: both or neither. Raises ClaimLost."""
+
+        async def write() -> None:
+            await self.show(**values)
+            await self.files.clear(self.claim.id)
 
         await self.transactions.run(write)

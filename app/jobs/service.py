@@ -51,6 +51,11 @@ class Jobs(Generic[J]):
         self._pool = WorkerPool(rows, files, transactions, membership, self.endings, self._watching)
         self.upkeep = Upkeep(rows, files, membership, self.endings, self._pool)
 
+    @property
+    def kept(self) -> timedelta:
+        """For how long jobs that are over stay."""
+        return self._options.kept
+
     def open(self, work: Work) -> None:
         """Begin to run jobs."""
         self._pool.open(work, self._options.workers)
@@ -61,10 +66,6 @@ class Jobs(Generic[J]):
 
     async def aclose(self) -> None:
         await self._pool.aclose()
-
-    def added(self, id: ObjectId) -> None:
-        """Say that a job was stored, so that a worker of this process looks at once."""
-        self._watching.tell(id)
 
     async def delete(self, scope: Scope, id: ObjectId) -> None:
         """Remove a job with its files, whatever its state. Raises NotFound."""

@@ -85,8 +85,9 @@ _DESCRIPTIONS: Mapping[int, str] = {
     409: "Contradicts the stored state",
     412: "If-Match names another version; `current` shows the stored one",
     413: "Over a size limit",
+    416: "Behind the end of the file; see Content-Range",
     422: "Cannot be understood; `fields` names the places at fault",
-    429: "Too many searches at the same time; see Retry-After",
+    429: "Too many searches or jobs at the same time; see Retry-After",
     502: "The language model's server failed",
     503: "Cannot be served now; see Retry-After",
 }

@@ -14,6 +14,7 @@ import pytest
 from app.auth.model import ApiKey
 from app.conversations.model import Conversation, Message
 from app.conversations.resource import CONVERSATIONS, MESSAGES
+from app.imports.repository import ImportedConversations
 from app.kit.documents import StoredDocument
 from app.kit.listing import parse_listing
 from app.kit.paging import Page

@@ -33,6 +33,8 @@ def stream(
     encoders = _RAW if options.raw else _GUARDED
     pieces = partial(_pieces, encoders, len(headings))
     head = b"".join(pieces([[each.label for each in headings]]))
+    if options.continues:
+        return encoded(batches, pieces, b"")
     return encoded(batches, pieces, head if options.raw else BOM_UTF8 + head)
 
 

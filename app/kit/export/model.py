@@ -30,11 +30,13 @@ class ExportOptions:
 
     `raw`: CSV for machines, without byte order mark and formula guard. `sheet_name`: of the sheets with rows, up to
     24 characters that Excel allows. `sheet_rows`: rows of a sheet, its header included, before the next one begins.
+    `continues`: these rows follow others of the same file, so there is no header; where the format `can_continue`.
     """
 
     raw: bool = False
     sheet_name: str = "Data"
     sheet_rows: int = EXCEL_ROWS
+    continues: bool = False
 
     def __post_init__(self) -> None:
         if not _SHEET_NAME.fullmatch(self.sheet_name) or self.sheet_name.casefold() in ("about", "history"):
@@ -56,12 +58,16 @@ Raises ValueError at the call when the headings cannot be written, and while ite
 
 @dataclass(frozen=True)
 class Format:
-    """A file format: its name, media type, file name extension without a dot, and its writer."""
+    """A file format: its name, media type, file name extension without a dot, and its writer.
+
+    `can_continue`: files of parts of the rows, one behind the other, are the file of all of them.
+    """
 
     name: str
     media_type: str
     extension: str
     stream: Stream
+    can_continue: bool = False
 
 
 def require_unique(what: str, values: Iterable[str]) -> None:
