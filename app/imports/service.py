@@ -83,8 +83,8 @@ class ImportService:
     ) -> AsyncGenerator[ImportReport, None]:
         """Import what an opened file holds, with the report after each batch, at least once.
 
-        `before`: conversations and messages that the
-        same import has added when it was cut short."""
+        `before`: how many conversations and messages the same import had added when it was cut short.
+        """
         run = _Run(self._storing, source, Destination(owner_id, import_id, options.restore), options, errors)
         run.report.added, run.report.messages = before
         records = iter(source)
