@@ -109,10 +109,11 @@ async def open_database(settings: Settings) -> AsyncIterator[Database]:
     async with AsyncExitStack() as stack:
         if settings.mongo_uri is not None:
             uri = settings.mongo_uri.get_secret_value()
+            login = _login(settings)
         else:
             mongod = await asyncio.to_thread(find_mongod, settings.mongod)
-            uri = await stack.enter_async_context(EmbeddedMongod(settings.data, mongod))
-        client = _client(uri)
+            uri, login = await stack.enter_async_context(EmbeddedMongod(settings.data, mongod)), {}
+        client = _client(uri, login)
         stack.push_async_callback(client.close)
         await check_topology(client)
         yield await prepare(client, settings.database)
@@ -153,9 +154,17 @@ _INDEX_FAULTS = {
 }
 
 
-def _client(uri: str) -> AsyncMongoClient[dict[str, Any]]:
+def _login(settings: Settings) -> dict[str, Any]:
+    """The client's options for who logs in, unless the URI says it."""
+    if settings.mongo_user is None:
+        return {}
+    password = settings.mongo_password
+    return {"username": settings.mongo_user, "password": None if password is None else password.get_secret_value()}
+
+
+def _client(uri: str, login: dict[str, Any]) -> AsyncMongoClient[dict[str, Any]]:
     try:
-        return AsyncMongoClient(uri, **CLIENT_OPTIONS)
+        return AsyncMongoClient(uri, **CLIENT_OPTIONS, **login)
     except (InvalidURI, ConfigurationError, ValueError) as error:
         raise DatabaseUnavailable(f"VERBATIM_MONGO_URI cannot be used: {error}") from error
 

@@ -2,7 +2,7 @@
 
 import typer
 
-from app.cli import doctor, exports, imports, keys, openapi, reindex, serve, users
+from app.cli import doctor, exports, imports, keys, openapi, reindex, replica_set, serve, users
 
 _app = typer.Typer(
     name="verbatim",
@@ -18,6 +18,8 @@ _app.add_typer(users.commands, name="user")
 _app.add_typer(keys.commands, name="key")
 _app.command("doctor")(doctor.doctor)
 _app.command("reindex")(reindex.reindex)
+_app.command("replica-set")(replica_set.replica_set)
+_app.command("init-replica-set")(replica_set.init_replica_set)
 _app.command("openapi")(openapi.openapi)
 
 

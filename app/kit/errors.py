@@ -14,6 +14,8 @@ VerbatimError
 ├── PreconditionFailed 412      If-Match names another version; `current` holds the stored one
 ├── PayloadTooLarge 413         a body or document over its limit
 ├── RangeNotSatisfiable 416     the part of the file that was asked for lies behind its end
+├── UrlTooLong 414              an address over its limit
+├── HeadersTooLarge 431         headers over their limit
 ├── TooManySearches 429         searches that read rows take turns, and this one's did not come; says when to retry
 ├── TooManyJobs 429             so many jobs of this user are unfinished already
 ├── Unavailable 503             cannot be served now; says when to retry
@@ -142,6 +144,18 @@ class RangeNotSatisfiable(VerbatimError):
     status = 416
     code = "range_not_satisfiable"
     title = "The file ends before the part that you ask for"
+
+
+class UrlTooLong(VerbatimError):
+    status = 414
+    code = "url_too_long"
+    title = "The address is longer than the limit"
+
+
+class HeadersTooLarge(VerbatimError):
+    status = 431
+    code = "headers_too_large"
+    title = "The headers are larger than the limit"
 
 
 class TooManySearches(VerbatimError):

@@ -85,9 +85,11 @@ _DESCRIPTIONS: Mapping[int, str] = {
     409: "Contradicts the stored state",
     412: "If-Match names another version; `current` shows the stored one",
     413: "Over a size limit",
+    414: "The address is over its limit",
     416: "Behind the end of the file; see Content-Range",
     422: "Cannot be understood; `fields` names the places at fault",
     429: "Too many searches or jobs at the same time; see Retry-After",
+    431: "The headers are over their limit",
     502: "The language model's server failed",
     503: "Cannot be served now; see Retry-After",
 }
@@ -109,7 +111,11 @@ def speak_problems(app: FastAPI) -> None:
 
 
 def _document(openapi: dict[str, Any]) -> None:
-    """Put the problem document in the place of FastAPI's own validation error."""
+    """Put the problem document in the place of FastAPI's own validation error; name what may be too large."""
+    for operations in openapi["paths"].values():
+        for operation in operations.values():
+            if "requestBody" in operation:
+                operation["responses"].setdefault("413", problem_responses(413)[413])
     schemas = openapi.setdefault("components", {}).setdefault("schemas", {})
     schemas["Problem"] = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
     schemas.update(schemas["Problem"].pop("$defs"))

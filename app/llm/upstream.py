@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from itertools import count
 from math import ceil
 
-from app.config import ProviderSettings
 from app.kit.logs import logger
 from app.llm.breaker import Breaker
 from app.llm.provider import Attempt, Chunk, CompletionRequest, Provider, ProviderError
 from app.llm.retries import wait_before_retry
 from app.llm.slots import Slots
+from app.upstream_settings import ProviderSettings
 
 _QUEUE_SECONDS = 1
 """When to ask again if the queue is full."""
