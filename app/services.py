@@ -30,6 +30,7 @@ from app.imports.undo import Undoing
 from app.imports.work import ImportWork
 from app.jobs.files import JobFiles
 from app.jobs.service import JobOptions, Jobs
+from app.jobs.upkeep import StrayFiles
 from app.kit.changes import ChangeFeed
 from app.kit.errors import Conflict
 from app.kit.etag import Versions
@@ -181,6 +182,7 @@ def build_services(settings: Settings, database: Database) -> Services:
     housekeeping.inherit(exports.jobs.upkeep.tidy)
     imports = _build_imports(settings, database, conversations, messages, membership, changes)
     housekeeping.inherit(imports.jobs.upkeep.tidy)
+    housekeeping.inherit(StrayFiles(exports.jobs.files, [exports.rows, imports.rows]).tidy)
     services = Services(
         settings=settings,
         database=database,

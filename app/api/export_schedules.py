@@ -10,10 +10,12 @@ from app.kit.listing import parse_listing
 from app.kit.parameters import list_parameters
 from app.kit.problems import problem_responses
 from app.kit.responses import created, found, listed, path_of
-from app.kit.routing import merge_patch_body, router
+from app.kit.routing import RouteWithFilters, merge_patch_body, router
 from app.kit.schemas import Page
 
-routes = router("/export-schedules", "exports", responses=problem_responses(401, 403, 422, 503))
+routes = router(
+    "/export-schedules", "exports", route_class=RouteWithFilters, responses=problem_responses(401, 403, 422, 503)
+)
 
 
 @routes.post("", status_code=201, response_model=ScheduleRead, responses=problem_responses(409))

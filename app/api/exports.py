@@ -15,10 +15,10 @@ from app.kit.listing import parse_listing
 from app.kit.parameters import list_parameters
 from app.kit.problems import problem_responses
 from app.kit.responses import JSON, found, listed, path_of
-from app.kit.routing import router
+from app.kit.routing import RouteWithFilters, router
 from app.kit.schemas import Page
 
-routes = router("/exports", "exports", responses=problem_responses(401, 403, 422, 503))
+routes = router("/exports", "exports", route_class=RouteWithFilters, responses=problem_responses(401, 403, 422, 503))
 MAX_WAIT_SECONDS = 60
 
 Wait = Annotated[

@@ -129,7 +129,7 @@ class ExportSchedules:
 def _stored(new: ScheduleInput) -> dict[str, Any]:
     """The schedule as it is stored, due from now on. Raises Invalid."""
     spec = new.export.spec
-    understood(spec, now(), None)
+    understood(spec, now(), None, place="body.export")
     due = following(now(), new.at, new.time_zone, new.weekday)
     return {**new.model_dump(exclude={"export"}), "export": spec.model_dump(), "next_at": due}
 

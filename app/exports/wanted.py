@@ -52,12 +52,12 @@ class Wanted:
         return await sources[table.name].estimate(scope_of(table.resource), self.listing, self.condition)
 
 
-def understood(spec: ExportSpec, snapshot_at: datetime, since: datetime | None) -> Wanted:
-    """Raises Invalid, with the places at fault as they are in a request's body."""
+def understood(spec: ExportSpec, snapshot_at: datetime, since: datetime | None, *, place: str = "body") -> Wanted:
+    """Raises Invalid. `place`: where the words are in the request."""
     try:
         return _understood(spec, snapshot_at, since)
     except Invalid as error:
-        raise _in_body(error) from error
+        raise _placed(error, place) from error
 
 
 def _understood(spec: ExportSpec, snapshot_at: datetime, since: datetime | None) -> Wanted:
@@ -76,13 +76,13 @@ def _understood(spec: ExportSpec, snapshot_at: datetime, since: datetime | None)
     return Wanted(layout, replace(listing, sort=_BY_CHANGE), changed)
 
 
-def _in_body(error: Invalid) -> Invalid:
-    """The same, of a body's members instead of a query string's parameters."""
-    fields = [FieldError(_member(each["field"]), each["message"]) for each in error.members.get("fields", [])]
+def _placed(error: Invalid, place: str) -> Invalid:
+    """The same, of members of a body in the place of parameters of a query string."""
+    fields = [FieldError(f"{place}.{_member(each['field'])}", each["message"]) for each in error.members["fields"]]
     detail = "; ".join(f"{each.field}: {each.message}" for each in fields)
-    return type(error)(detail or error.detail, fields=fields)
+    return type(error)(detail, fields=fields)
 
 
-def _member(field: str) -> str:
-    name = field.removeprefix("query.")
-    return f"body.{name}" if name in _OWN else f"body.filters.{name}"
+def _member(parameter: str) -> str:
+    name = parameter.removeprefix("query.")
+    return name if name in _OWN else f"filters.{name}"

@@ -66,7 +66,7 @@ class ExportWriting:
         row = run.row
         principal = await self._principal(row["owner_id"])
         wanted = understood(ExportSpec(**_spec_of(row)), row["snapshot_at"], row["since"])
-        await _until(row)
+        await _snapshot_taken(row)
         if row["rows_estimate"] is None:
             await run.show(rows_estimate=await wanted.estimate(self._sources, principal.scope))
         kept = await self._exports.kept_bytes(row["owner_id"], besides=row["_id"])
@@ -192,7 +192,7 @@ def _spec_of(row: Row) -> dict[str, Any]:
     return {name: row[name] for name in ExportSpec.model_fields}
 
 
-async def _until(row: Row) -> None:
+async def _snapshot_taken(row: Row) -> None:
     """Wait until the snapshot's instant has come: a job that starts before would miss what is still to be in it."""
     await asyncio.sleep(max(0.0, (row["snapshot_at"] - now()).total_seconds()))
 

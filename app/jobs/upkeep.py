@@ -4,6 +4,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from bson import ObjectId
+
 from app.jobs.claims import Claim
 from app.jobs.endings import Endings
 from app.jobs.files import JobFiles
@@ -13,6 +15,7 @@ from app.kit.clock import now
 from app.turns.workers import Membership
 
 EXPIRY_SECONDS = 60.0
+STRAY_SECONDS = 600.0
 
 
 class Upkeep:
@@ -69,12 +72,26 @@ class Upkeep:
         self._strays = strays
 
 
-async def drop_stray_files(files: JobFiles, kinds: Sequence[JobRepository[Any]]) -> int:
-    """Remove the files whose job is gone: a process was killed while it removed both. Answers of how many jobs."""
-    owners = await files.owners()
-    known = set()
-    for kind in kinds:
-        known |= await kind.existing(owners)
-    for id in (strays := set(owners) - known):
-        await files.clear(id)
-    return len(strays)
+class StrayFiles:
+    """Files whose job is gone: a process was killed while it removed both."""
+
+    def __init__(self, files: JobFiles, kinds: Sequence[JobRepository[Any]]) -> None:
+        """`kinds`: all kinds of jobs that have files."""
+        self._files = files
+        self._kinds = kinds
+        self._look_at = 0.0
+
+    async def tidy(self, _: Sequence[str]) -> None:
+        """One look, of the many that every process takes."""
+        if time.monotonic() >= self._look_at:
+            self._look_at = time.monotonic() + STRAY_SECONDS
+            await self.drop()
+
+    async def drop(self) -> None:
+        """Remove them all."""
+        owners = await self._files.owners()
+        known: set[ObjectId] = set()
+        for kind in self._kinds:
+            known |= await kind.existing(owners)
+        for id in set(owners) - known:
+            await self._files.clear(id)

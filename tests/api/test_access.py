@@ -57,6 +57,18 @@ ROUTES = {
     "GET /api/turns/{id}/events": "read",
     "POST /api/turns/{id}/cancel": "write",
     "POST /api/turns/{id}/retry": "write",
+    "POST /api/exports": "export",
+    "GET /api/exports": "export",
+    "GET /api/exports/{id}": "export",
+    "GET /api/exports/{id}/file": "export",
+    "GET /api/exports/{id}/manifest": "export",
+    "POST /api/exports/{id}/cancel": "export",
+    "DELETE /api/exports/{id}": "export",
+    "POST /api/export-schedules": "export",
+    "GET /api/export-schedules": "export",
+    "GET /api/export-schedules/{id}": "export",
+    "PATCH /api/export-schedules/{id}": "export",
+    "DELETE /api/export-schedules/{id}": "export",
     "POST /api/keys": "write",
     "GET /api/keys": "read",
     "GET /api/keys/{id}": "read",
@@ -81,6 +93,7 @@ BODIES: dict[str, Any] = {
     "POST /api/conversations/{id}/turns": {"content": "Hello"},
     "POST /api/conversations/{id}/fork": {"seq": 0},
     "PATCH /api/messages/{id}": {"metadata": {"taken": "yes"}},
+    "PATCH /api/export-schedules/{id}": {"name": "Taken"},
 }
 # Parameters without which a route answers nothing.
 QUERIES = {"GET /api/search": {"q": "e"}}
@@ -142,12 +155,18 @@ async def anas(as_ana: httpx.AsyncClient, ana: Person) -> dict[str, str]:
     conversation = (await as_ana.post("/api/conversations", json={"title": "Ana's"})).json()["id"]
     turn = (await as_ana.post(f"/api/conversations/{conversation}/turns", json={"content": "Hello"})).json()
     key = (await as_ana.post("/api/keys", json={"name": "Ana's"})).json()["id"]
+    exported = {"resource": "users"}
+    export = (await as_ana.post("/api/exports", json=exported)).json()["id"]
+    assert (await as_ana.get(f"/api/exports/{export}", params={"wait": 30})).json()["state"] == "completed"
+    schedule = (await as_ana.post("/api/export-schedules", json={"name": "Ana's", "export": exported})).json()["id"]
     return {
         "users": str(ana.id),
         "conversations": conversation,
         "messages": turn["user_message"]["id"],
         "turns": turn["id"],
         "keys": key,
+        "exports": export,
+        "export-schedules": schedule,
     }
 
 
