@@ -16,6 +16,7 @@ from app.api import (
     export_schedules,
     exports,
     health,
+    imports,
     keys,
     messages,
     search,
@@ -58,6 +59,7 @@ RESOURCES = (
     search,
     exports,
     export_schedules,
+    imports,
     socket,
 )  # the busiest first: routes are matched in this order
 
@@ -88,6 +90,7 @@ def serve_with(app: FastAPI, services: Services, drain: Drain) -> None:
     drain.then(lambda: runner.stop(services.settings.drain_timeout))
     drain.then(services.rooms.stop)
     drain.then(services.exports.jobs.stop)
+    drain.then(services.imports.jobs.stop)
 
 
 def build_app(settings: Settings, lifespan: Lifespan | None = None) -> FastAPI:
@@ -104,7 +107,8 @@ def build_app(settings: Settings, lifespan: Lifespan | None = None) -> FastAPI:
     )
     speak_problems(app)
     app.add_middleware(Authentication)
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    larger = {f"/api{imports.PATH}": settings.import_max_bytes}
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, others=larger)
     app.add_middleware(HeadLimit, max_url_bytes=MAX_URL_BYTES, max_header_bytes=MAX_HEADER_BYTES)
     if settings.allowed_origins:
         app.add_middleware(CORSMiddleware, allow_origins=settings.allowed_origins, **CORS)

@@ -51,7 +51,7 @@ class ImportJobs:
         self._membership = membership
         self._transactions = transactions
         self._max_unfinished = max_unfinished
-        jobs.endings.after_end(self._drop_source)
+        jobs.endings.on_end(self._drop_source)
 
     def remove_with(self, purge: Purge) -> None:
         """How a conversation is removed with everything that belongs to it."""
@@ -177,7 +177,7 @@ class ImportJobs:
             await asyncio.wait([task])
 
     async def _drop_source(self, row: Row) -> None:
-        """Remove the file that came: whatever happened, it has done its work."""
+        """Remove the file that came, with the end of its import: whatever happened, it has done its work."""
         await self.jobs.files.clear(row["_id"], SOURCE)
 
 
