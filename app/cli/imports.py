@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 import typer
 from bson import ObjectId
-from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from typer.core import TyperGroup
@@ -235,9 +234,9 @@ def _preview(conversation: Mapping[str, Any]) -> Iterator[str]:
 def _say_what_next(row: Row) -> None:
     id = row["_id"]
     if row["errors_bytes"]:
-        console.print(f"What could not be read, as it came: verbatim import errors {id}")
+        console.print(f"What could not be read, as it came: verbatim import errors {id}", soft_wrap=True)
     if row["conversations"] and row["action"] == "import":
-        console.print(f"To take it back: verbatim import undo {escape(str(id))}")
+        console.print(f"To take it back: verbatim import undo {id}", soft_wrap=True)
 
 
 def _counted(number: int, noun: str) -> str:

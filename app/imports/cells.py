@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, tzinfo
 from typing import Any
 
 from app.imports.fields import RefusedError
@@ -46,10 +46,10 @@ def is_blank(row: Mapping[str, Any]) -> bool:
     return all(value is None or value == "" for value in row.values())
 
 
-def plain(cell: Any) -> Any:
-    """A cell of a workbook as what JSON holds; times, which have no zone there, are taken as UTC."""
+def plain(cell: Any, zone: tzinfo = UTC) -> Any:
+    """A cell of a workbook as what JSON holds; times, which have no zone there, are those of `zone`."""
     if isinstance(cell, datetime):
-        moment = cell.replace(tzinfo=UTC) if cell.tzinfo is None else cell
+        moment = cell.replace(tzinfo=zone).astimezone(UTC)
         return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     if isinstance(cell, date | time):
         return cell.isoformat()

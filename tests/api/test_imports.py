@@ -62,7 +62,12 @@ async def test_a_file_is_imported_told_about_and_taken_back(
 
 async def test_a_table_is_looked_at_before_it_is_imported(as_ana: httpx.AsyncClient) -> None:
     data = "Chat;Who;Said\r\n1;human;你好\r\n1;bot;Hello\r\n".encode()
-    named = [("map", "conversation=Chat"), ("map", "role=Who"), ("map", "content=Said"), ("filename", "chats.csv")]
+    named: list[tuple[str, Any]] = [
+        ("map", "conversation=Chat"),
+        ("map", "role=Who"),
+        ("map", "content=Said"),
+        ("filename", "chats.csv"),
+    ]
     dry = await over(as_ana, await as_ana.post(PATH, params=[*named, ("dry_run", "true")], content=data))
 
     assert (dry["action"], dry["conversations"], dry["messages"]) == ("dry_run", 1, 2)
