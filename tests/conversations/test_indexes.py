@@ -14,6 +14,7 @@ import pytest
 from app.auth.model import ApiKey
 from app.conversations.model import Conversation, Message
 from app.conversations.resource import CONVERSATIONS, MESSAGES
+from app.imports.model import ImportJob
 from app.imports.repository import ImportedConversations
 from app.kit.documents import StoredDocument
 from app.kit.listing import parse_listing
@@ -228,7 +229,7 @@ async def test_source_ids_are_looked_up_one_by_one(services: Services) -> None:
     assert entry["keysExamined"] <= 2 * len(wanted)
 
 
-@pytest.mark.parametrize("document", [User, ApiKey, Conversation, Message])
+@pytest.mark.parametrize("document", [User, ApiKey, Conversation, Message, ImportJob])
 def test_the_page_about_indexes_names_each_of_them(document: type[StoredDocument]) -> None:
     page = (Path(__file__).parents[2] / "docs/decisions/indexes.md").read_text()
 
