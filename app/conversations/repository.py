@@ -288,12 +288,13 @@ class MessageRepository(Repository[Message]):
                 {"conversation_id": conversation_id}, session=current_session()
             )
 
-    async def purge(self, conversation_id: ObjectId) -> None:
-        """Remove a conversation's messages for good."""
+    async def purge(self, *conversation_ids: ObjectId) -> None:
+        """Remove the messages of conversations for good."""
+        condition = {"conversation_id": {"$in": list(conversation_ids)}}
         with pymongo.timeout(WRITE_SECONDS):
-            await self.collection.delete_many({"conversation_id": conversation_id}, session=current_session())
+            await self.collection.delete_many(condition, session=current_session())
         if self._index is not None:
-            await self._index.forget(conversation_id)
+            await self._index.forget(*conversation_ids)
 
 
 def _value_of(path: str, conditions: Iterable[Mapping[str, Any]]) -> ObjectId | None:

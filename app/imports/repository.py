@@ -1,6 +1,6 @@
 """Queries of imports, and of what they have added."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -70,11 +70,16 @@ class ImportedConversations(Repository[Conversation]):
             rows = await (await self.collection.aggregate(stages)).to_list()
         return (rows[0]["conversations"], rows[0]["messages"]) if rows else (0, 0)
 
-    async def remove_untouched(self, ids: Sequence[ObjectId]) -> int:
-        """Remove those that nobody has changed; answers how many."""
+    async def untouched(self, ids: Collection[ObjectId]) -> set[ObjectId]:
+        """Those that nobody has changed."""
+        rows = await self._find({"_id": {"$in": list(ids)}, "version": {"$lte": UNTOUCHED}}, {"_id": 1})
+        return {row["_id"] for row in rows}
+
+    async def remove_untouched(self, ids: Collection[ObjectId]) -> None:
+        """Remove those that nobody has changed."""
         condition = {"_id": {"$in": list(ids)}, "version": {"$lte": UNTOUCHED}}
         with pymongo.timeout(WRITE_SECONDS):
-            return (await self.collection.delete_many(condition, session=current_session())).deleted_count
+            await self.collection.delete_many(condition, session=current_session())
 
     async def withdraw(self, id: ObjectId) -> bool:
         """Take a conversation that nobody has changed out of everybody's sight, to be removed piece by piece."""

@@ -82,14 +82,11 @@ class Undoing:
             return await self._remove_long(rows[0]["_id"])
 
         async def write() -> set[ObjectId]:
-            ids = {row["_id"] for row in rows}
+            ids = await self._conversations.untouched([row["_id"] for row in rows])
             ids -= await self._imported_messages.touched(ids)
-            for row in rows:
-                # One by one: what was changed in between stays, and the others go.
-                if row["_id"] in ids and not await self._conversations.remove_untouched([row["_id"]]):
-                    ids.discard(row["_id"])
-            for id in ids:
-                await self._messages.purge(id)
+            if ids:
+                await self._conversations.remove_untouched(ids)
+                await self._messages.purge(*ids)
             return ids
 
         return await self._transactions.run(write)

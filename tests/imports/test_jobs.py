@@ -21,6 +21,7 @@ from tests.imports.conftest import Write
 from tests.imports.samples import conversation
 from tests.imports.stored import assert_each_once, numbered, stored
 
+pytestmark = pytest.mark.mongod  # jobs are claimed under a lease of the database's clock
 NO_OPTIONS = ImportOptions()
 
 

@@ -20,6 +20,7 @@ from tests.conftest import Person
 from tests.exports.files import START, export, read_csv, read_xlsx
 from tests.imports.stored import stored
 
+pytestmark = pytest.mark.mongod  # jobs are claimed under a lease of the database's clock
 CALLS = [{"id": "call_1", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}]
 ANSWER: dict[str, Any] = {
     "model": "openai:gpt-5",
