@@ -84,7 +84,7 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(8 * MEBIBYTE, ge=1024, description="largest request body")
     max_message_bytes: int = Field(MEBIBYTE, ge=1, le=MEBIBYTE, description="largest content of one message, as UTF-8")
     max_scans: int = Field(
-        2, ge=1, description="searches at the same time that read rows because no index answers them"
+        1, ge=1, description="searches at the same time that read rows because no index answers them"
     )
     search_builder: bool = Field(
         True, description="take part in building the index of messages; one process at a time does it"
@@ -133,6 +133,8 @@ class Settings(BaseSettings):
     text_language: TextLanguage = Field("english", description="whose word stems the text index has; none: whole words")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe line to log")
     log_format: Literal["console", "json"] = Field("console", description="for people, or for machines")
+    metrics_key: SecretStr | None = Field(None, description="who has it may read /metrics; admins may anyway")
+    slow_query_seconds: float = Field(1.0, gt=0, description="commands of MongoDB that take longer are logged")
     docs: bool = Field(True, description="serve /docs and /openapi.json")
 
     @field_validator("allowed_origins")

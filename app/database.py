@@ -29,6 +29,7 @@ from app.jobs.model import FileChunk
 from app.kit.deadlines import READ_SECONDS, WRITE_SECONDS
 from app.kit.idempotency import IdempotencyRecord
 from app.kit.logs import logger
+from app.kit.monitoring import listeners
 from app.kit.paging import Cursors
 from app.kit.transactions import Transactions
 from app.mongod import EmbeddedMongod, find_mongod
@@ -113,7 +114,7 @@ async def open_database(settings: Settings) -> AsyncIterator[Database]:
         else:
             mongod = await asyncio.to_thread(find_mongod, settings.mongod)
             uri, login = await stack.enter_async_context(EmbeddedMongod(settings.data, mongod)), {}
-        client = _client(uri, login)
+        client = _client(uri, {**login, "event_listeners": listeners(settings.slow_query_seconds)})
         stack.push_async_callback(client.close)
         await check_topology(client)
         yield await prepare(client, settings.database)
@@ -162,9 +163,9 @@ def _login(settings: Settings) -> dict[str, Any]:
     return {"username": settings.mongo_user, "password": None if password is None else password.get_secret_value()}
 
 
-def _client(uri: str, login: dict[str, Any]) -> AsyncMongoClient[dict[str, Any]]:
+def _client(uri: str, options: dict[str, Any]) -> AsyncMongoClient[dict[str, Any]]:
     try:
-        return AsyncMongoClient(uri, **CLIENT_OPTIONS, **login)
+        return AsyncMongoClient(uri, **CLIENT_OPTIONS, **options)
     except (InvalidURI, ConfigurationError, ValueError) as error:
         raise DatabaseUnavailable(f"VERBATIM_MONGO_URI cannot be used: {error}") from error
 

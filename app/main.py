@@ -19,8 +19,11 @@ from app.api import (
     imports,
     keys,
     messages,
+    metrics,
     search,
     socket,
+    stats,
+    training,
     turns,
     users,
 )
@@ -57,9 +60,11 @@ RESOURCES = (
     users,
     keys,
     search,
+    stats,
     exports,
     export_schedules,
     imports,
+    training,
     socket,
 )  # the busiest first: routes are matched in this order
 
@@ -117,6 +122,7 @@ def build_app(settings: Settings, lifespan: Lifespan | None = None) -> FastAPI:
     for module in RESOURCES:
         app.include_router(module.routes, prefix="/api")
     app.include_router(health.routes)
+    app.include_router(metrics.routes)
     if settings.docs:
         add_docs(app)
     return app

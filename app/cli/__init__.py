@@ -2,7 +2,7 @@
 
 import typer
 
-from app.cli import doctor, exports, imports, keys, openapi, reindex, replica_set, serve, users
+from app.cli import doctor, exports, imports, keys, openapi, reindex, replica_set, serve, training, users
 
 _app = typer.Typer(
     name="verbatim",
@@ -14,6 +14,7 @@ _app = typer.Typer(
 _app.command("serve")(serve.serve)
 _app.add_typer(imports.commands, name="import")
 _app.command("export")(exports.export)
+_app.command("export-training")(training.export_training)
 _app.add_typer(users.commands, name="user")
 _app.add_typer(keys.commands, name="key")
 _app.command("doctor")(doctor.doctor)

@@ -11,7 +11,7 @@ from typing import Any
 from bson import ObjectId
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
-from app.exports.calendar import following
+from app.exports.calendar import next_due
 from app.exports.jobs import ExportJobs, next_second
 from app.exports.model import ExportSchedule, ExportSpec
 from app.exports.repository import ScheduleRepository
@@ -52,17 +52,15 @@ class ExportSchedules:
         """Raises Invalid, and Conflict for one too many."""
         if await self.rows.count_of(owner_id) >= MOST_SCHEDULES:
             raise Conflict(f"A user has at most {MOST_SCHEDULES} export schedules; remove one.", reason="too_many")
-        return await self.rows.insert(ExportSchedule(owner_id=owner_id, **_stored(new)))
+        return await self.rows.insert(ExportSchedule(owner_id=owner_id, **await _stored(new)))
 
     async def patch(self, scope: Scope, id: ObjectId, patch: Mapping[str, Any], versions: Versions) -> Row:
         """Change a schedule; it is due next as if it were new."""
-        return await edited(
-            lambda: self.rows.get(scope, id),
-            patch,
-            ScheduleInput,
-            lambda new, seen: self.rows.update(scope, id, {"$set": _stored(new)}, versions=seen),
-            versions,
-        )
+
+        async def write(new: ScheduleInput, seen: Versions) -> Row:
+            return await self.rows.update(scope, id, {"$set": await _stored(new)}, versions=seen)
+
+        return await edited(lambda: self.rows.get(scope, id), patch, ScheduleInput, write, versions)
 
     async def delete(self, scope: Scope, id: ObjectId, versions: Versions) -> None:
         """Remove a schedule; its files expire like those of other exports. Raises NotFound, PreconditionFailed."""
@@ -80,14 +78,15 @@ class ExportSchedules:
         """
         started = 0
         for schedule in await self.rows.due(now()):
+            next_at = await next_due(schedule)
             try:
-                started += await self._transactions.run(partial(self._start, schedule))
+                started += await self._transactions.run(partial(self._start, schedule, next_at))
             except DuplicateKeyError:  # its job of this instant is there: a clock was put back
-                await self.rows.move_on(schedule, _next(schedule))
+                await self.rows.move_on(schedule, next_at)
         return started
 
-    async def _start(self, schedule: Row) -> bool:
-        if not await self.rows.move_on(schedule, _next(schedule)):
+    async def _start(self, schedule: Row, next_at: datetime) -> bool:
+        if not await self.rows.move_on(schedule, next_at):
             return False
         since = None
         if schedule["incremental"] and (last := await self._exports.rows.newest_of(schedule["_id"])):
@@ -126,13 +125,9 @@ class ExportSchedules:
                 logger.exception("export_schedule_failed")
 
 
-def _stored(new: ScheduleInput) -> dict[str, Any]:
+async def _stored(new: ScheduleInput) -> dict[str, Any]:
     """The schedule as it is stored, due from now on. Raises Invalid."""
     spec = new.export.spec
     understood(spec, now(), None, place="body.export")
-    due = following(now(), new.at, new.time_zone, new.weekday)
-    return {**new.model_dump(exclude={"export"}), "export": spec.model_dump(), "next_at": due}
-
-
-def _next(schedule: Row) -> datetime:
-    return following(now(), schedule["at"], schedule["time_zone"], schedule["weekday"])
+    fields = new.model_dump(exclude={"export"})
+    return {**fields, "export": spec.model_dump(), "next_at": await next_due(fields)}

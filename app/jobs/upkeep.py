@@ -1,5 +1,6 @@
 """What has to be seen to for jobs of all processes: those of the dead, those whose time is over, files of nobody."""
 
+import asyncio
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -60,16 +61,18 @@ class Upkeep:
             return
         mine = self._membership.id
         living = await self._membership.living({row["worker"] for row in running} - {mine})
-        strays = set()
-        for row in running:
-            claim = Claim.of(row)
-            if row["worker"] == mine and not self._pool.may_have(claim):
-                strays.add(claim)
-            elif row["worker"] not in {mine, *living}:
-                await self._endings.outlived(claim, row["setbacks"])
-        for claim in strays & self._strays:
-            await self._rows.give_back(claim, {})
-        self._strays = strays
+        claims = {Claim.of(row): row for row in running}
+        strays = {claim for claim, row in claims.items() if row["worker"] == mine and not self._pool.may_have(claim)}
+        dead = [(claim, row) for claim, row in claims.items() if row["worker"] not in {mine, *living}]
+        seen_twice, self._strays = strays & self._strays, strays
+        results = await asyncio.gather(
+            *(self._endings.outlived(claim, row["setbacks"]) for claim, row in dead),
+            *(self._rows.give_back(claim, {}) for claim in seen_twice),
+            return_exceptions=True,
+        )
+        for fault in results:
+            if isinstance(fault, BaseException):
+                raise fault  # when all of them had their turn
 
 
 class StrayFiles:

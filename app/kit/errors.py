@@ -13,8 +13,8 @@ VerbatimError
 │   └── TurnInProgress          the conversation is being answered right now
 ├── PreconditionFailed 412      If-Match names another version; `current` holds the stored one
 ├── PayloadTooLarge 413         a body or document over its limit
-├── RangeNotSatisfiable 416     the part of the file that was asked for lies behind its end
 ├── UrlTooLong 414              an address over its limit
+├── RangeNotSatisfiable 416     the part of the file that was asked for lies behind its end
 ├── HeadersTooLarge 431         headers over their limit
 ├── TooManySearches 429         searches that read rows take turns, and this one's did not come; says when to retry
 ├── TooManyJobs 429             so many jobs of this user are unfinished already
@@ -161,7 +161,7 @@ class HeadersTooLarge(VerbatimError):
 class TooManySearches(VerbatimError):
     status = 429
     code = "too_many_searches"
-    title = "Too many searches that no index answers run at the same time; wait for yours to end, then ask again"
+    title = "Too many searches or summaries that read much run at the same time; wait for yours to end, then ask again"
 
     def __init__(self, detail: str = "", *, retry_after: int = 1, **members: Any) -> None:
         """`retry_after`: whole seconds until a new attempt makes sense."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+from blockbuster import BlockBuster
 from bson import ObjectId
 
 from app.auth.schemas import KeyCreate
@@ -190,6 +191,17 @@ async def test_a_removed_job_has_no_file(services: Services, as_ana: httpx.Async
 
     assert await chunks() == 0
     assert (await file_of(as_ana, job)).status_code == 404
+
+
+async def test_a_job_blocks_nobody(
+    services: Services, as_ana: httpx.AsyncClient, ana: Person, blocking_is_an_error: BlockBuster
+) -> None:
+    await fill(services, ana.id, ["x" * 10_000] * 10)
+    for format in ("csv", "xlsx"):
+        job = await done(as_ana, format=format)
+        assert (await file_of(as_ana, job)).status_code == 200
+    schedule = {"name": "S", "export": {"resource": "messages"}, "time_zone": "Asia/Kathmandu"}
+    assert (await as_ana.post("/api/export-schedules", json=schedule)).status_code == 201
 
 
 async def test_a_job_that_is_over_cannot_be_cancelled(as_ana: httpx.AsyncClient) -> None:

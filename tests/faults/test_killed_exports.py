@@ -22,9 +22,9 @@ from tests.turns.conftest import new_conversation
 pytestmark = [pytest.mark.mongod, pytest.mark.slow]
 
 JOBS = 10
-KILLS = 8
+KILLS = 7
 SERVERS = 3
-ROWS = 1500
+ROWS = 1000
 SLICE = 20
 LEASE = 1.0
 COLUMNS = (["seq", "content"], ["id", "content", "conversation.title", "created_at"], None)
@@ -108,3 +108,26 @@ async def test_ten_exports_survive_servers_that_are_killed_at_random(
 
     assert sum(attempts) > JOBS
     assert fleet.tracebacks == []
+
+
+async def test_a_server_that_is_told_to_stop_gives_its_export_to_another_at_once(
+    tmp_path: Path, nursery: Nursery, shared: dict[str, Any]
+) -> None:
+    """With a lease of ten minutes: nobody has to find out that it is gone."""
+    settings = {"turn_lease": 600, "export_slice_rows": 1, "search_builder": False, **shared}
+    async with nursery.server(tmp_path / "a", **settings) as first, first.client() as client:
+        await _fill(client)
+        job = await ask(client)
+        while (await client.get(f"/api/exports/{job['id']}")).json()["rows"] < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        assert await first.terminate() == 0
+        assert "Traceback" not in first.log, first.log
+    settings["export_slice_rows"] = 2000
+    async with nursery.server(tmp_path / "b", **settings) as second, second.client() as client:
+        given_back = (await client.get(f"/api/exports/{job['id']}")).json()
+        ended = (await client.get(f"/api/exports/{job['id']}", params={"wait": 60})).json()
+        file = (await client.get(f"/api/exports/{job['id']}/file")).content
+        undisturbed = await _undisturbed(client, ended)
+
+    assert given_back["state"] in {"queued", "running", "completed"}
+    assert (ended["state"], file == undisturbed) == ("completed", True)
