@@ -37,6 +37,7 @@ from app.rooms.model import Presence
 from app.search.model import SearchBlock, SearchIndex, SearchKeys, SearchRemoved, SearchSegment
 from app.turns.model import Turn, TurnEvents, Worker
 from app.users.model import User
+from app.webhooks.model import Delivery, Hook, RelayState, Webhook
 
 DOCUMENTS: list[type[Document]] = [
     User,
@@ -53,6 +54,10 @@ DOCUMENTS: list[type[Document]] = [
     SearchBlock,
     SearchKeys,
     SearchRemoved,
+    Webhook,
+    Delivery,
+    RelayState,
+    Hook,
     ExportJob,
     ExportSchedule,
     ImportJob,

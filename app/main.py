@@ -16,6 +16,7 @@ from app.api import (
     export_schedules,
     exports,
     health,
+    hooks,
     imports,
     keys,
     messages,
@@ -26,6 +27,8 @@ from app.api import (
     training,
     turns,
     users,
+    webhook_events,
+    webhooks,
 )
 from app.api.authentication import Authentication
 from app.api.docs import OPENAPI_PATH, add_docs
@@ -66,6 +69,8 @@ RESOURCES = (
     imports,
     training,
     socket,
+    webhooks,
+    hooks,
 )  # the busiest first: routes are matched in this order
 
 
@@ -123,6 +128,7 @@ def build_app(settings: Settings, lifespan: Lifespan | None = None) -> FastAPI:
         app.include_router(module.routes, prefix="/api")
     app.include_router(health.routes)
     app.include_router(metrics.routes)
+    app.webhooks.include_router(webhook_events.told)
     if settings.docs:
         add_docs(app)
     return app

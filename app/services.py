@@ -20,18 +20,14 @@ from app.database import Database, open_database
 from app.exports.jobs import ExportJobs, ExportQuota
 from app.exports.repository import ExportRepository, ScheduleRepository
 from app.exports.schedules import ExportSchedules
-from app.imports.drafts import DraftRepository, Drafts
-from app.imports.jobs import ImportJobs
-from app.imports.repository import ImportedConversations, ImportedMessages, ImportRepository
 from app.exports.service import ScopeOf, Sources
 from app.exports.training.reading import TranscriptSource
-from app.imports.service import ImportService
-from app.imports.storing import Storing
-from app.imports.undo import Undoing
-from app.imports.work import ImportWork
+from app.imports.assembly import build_imports
+from app.imports.jobs import ImportJobs
 from app.jobs.files import JobFiles
 from app.jobs.service import JobOptions, Jobs
 from app.jobs.upkeep import StrayFiles
+from app.kit.addresses import AddressGuard
 from app.kit.changes import ChangeFeed
 from app.kit.errors import Conflict
 from app.kit.etag import Versions
@@ -55,6 +51,15 @@ from app.turns.streams import TurnStreams
 from app.turns.workers import Membership, WorkerRepository
 from app.users.repository import UserRepository
 from app.users.service import UserService
+from app.webhooks.dispatcher import Dispatcher
+from app.webhooks.events import EventReader, sources
+from app.webhooks.inbound import InboundHooks
+from app.webhooks.relay import Relay
+from app.webhooks.repository import DeliveryRepository, HookRepository, RelayRepository, WebhookRepository
+from app.webhooks.retries import Times
+from app.webhooks.sender import Sender
+from app.webhooks.service import WebhookService
+from app.webhooks.subscriptions import Subscriptions
 
 Fate = Literal["delete", "keep"]
 """What becomes of a deleted user's conversations."""
@@ -79,6 +84,7 @@ class Services:
     housekeeping: Housekeeping
     rooms: Rooms
     content_index: TextIndex
+    webhooks: WebhookService
 
     @property
     def sources(self) -> Sources:
@@ -99,10 +105,12 @@ class Services:
         """Follow what other processes write, and see to the turns of all of them."""
         self.changes.open()
         self.housekeeping.open()
+        self.content_index.open(builds=self.settings.search_builder)
+        if self.settings.webhook_delivery:
+            self.webhooks.open()
         self.exports.open(self.sources, slice_rows=self.settings.export_slice_rows)
         self.schedules.open()
         self.imports.open()
-        self.content_index.open(builds=self.settings.search_builder)
 
     async def aclose(self) -> None:
         """Let running turns finish for a while, then close what is open."""
@@ -110,6 +118,7 @@ class Services:
         await self.exports.jobs.aclose()
         await self.imports.jobs.aclose()
         await self.turns.runner.aclose(self.settings.drain_timeout)
+        await self.webhooks.aclose()
         await self.rooms.aclose()
         await self.housekeeping.aclose()
         await self.content_index.aclose()
@@ -137,6 +146,7 @@ class Services:
             await self.schedules.rows.delete_of_owner(id)
             await self.users.delete(scope, id)
             await self.keys.rows.delete_of_user(id)
+            await self.webhooks.forget_owner(id)
 
         with self.keys.forgetting():
             await self.users.disable(scope, id, versions)  # so that no conversation is added any more
@@ -155,6 +165,7 @@ class Services:
         async with self.conversations.alone(id):
             await self.turns.purge(id)
             await self.conversations.purge(scope, id)
+            await self.webhooks.forget_conversation(id)
 
 
 @asynccontextmanager
@@ -191,7 +202,7 @@ def build_services(settings: Settings, database: Database) -> Services:
     housekeeping.inherit(rooms.tidy)
     exports = _build_exports(settings, database, users, membership, changes)
     housekeeping.inherit(exports.jobs.upkeep.tidy)
-    imports = _build_imports(settings, database, conversations, messages, membership, changes)
+    imports = build_imports(settings, cursors, transactions, conversations, messages, membership, changes)
     housekeeping.inherit(imports.jobs.upkeep.tidy)
     housekeeping.inherit(StrayFiles(exports.jobs.files, [exports.rows, imports.rows]).tidy)
     services = Services(
@@ -216,29 +227,10 @@ def build_services(settings: Settings, database: Database) -> Services:
         housekeeping=housekeeping,
         rooms=rooms,
         content_index=index,
+        webhooks=_build_webhooks(settings, database, transcripts, turns, users),
     )
     imports.remove_with(services.purge_conversation)
     return services
-
-
-def _build_imports(
-    settings: Settings,
-    database: Database,
-    conversations: ConversationRepository,
-    messages: MessageRepository,
-    membership: Membership,
-    changes: ChangeFeed,
-) -> ImportJobs:
-    cursors, transactions = database.cursors, database.transactions
-    drafts = Drafts(DraftRepository(cursors), messages, transactions)
-    imported, imported_messages = ImportedConversations(cursors), ImportedMessages(cursors)
-    storing = Storing(conversations, messages, drafts, transactions, imported, imported_messages)
-    rows = ImportRepository(cursors)
-    options = JobOptions(workers=settings.import_workers, kept=timedelta(days=settings.import_days))
-    jobs = Jobs(rows, JobFiles(), transactions, membership, changes, options)
-    undoing = Undoing(imported, imported_messages, messages, transactions)
-    work = ImportWork(ImportService(storing), undoing, imported, rows)
-    return ImportJobs(jobs, rows, work, membership, transactions, settings.import_max_jobs)
 
 
 def _build_exports(
@@ -297,3 +289,29 @@ def _build_turns(
         go_on=go_on,
     )
     return turns, housekeeping
+
+
+def _build_webhooks(
+    settings: Settings,
+    database: Database,
+    conversations: ConversationService,
+    turns: TurnService,
+    users: UserRepository,
+) -> WebhookService:
+    rows, deliveries = WebhookRepository(database.cursors), DeliveryRepository(database.cursors)
+    state = RelayRepository(lease_seconds=settings.turn_lease)
+    times, guard = Times(kept=timedelta(days=settings.webhook_log_days)), AddressGuard(settings.webhook_allow)
+    subscriptions = Subscriptions(rows, users, times)
+    sender = Sender(guard, timeout=settings.webhook_timeout)
+    dispatcher = Dispatcher(rows, deliveries, sender, times, lease_seconds=2 * settings.webhook_timeout + 1)
+    told = sources(conversations.rows, conversations.messages, turns.rows)
+    relay = Relay(
+        database.client[database.name],
+        state,
+        deliveries,
+        subscriptions,
+        lambda types: EventReader(told, types),
+        dispatcher.wake,
+    )
+    inbound = InboundHooks(HookRepository(database.cursors), conversations, users)
+    return WebhookService(rows, deliveries, state, relay, dispatcher, inbound, guard, times)

@@ -1,5 +1,6 @@
 """Who is asking is settled before anything of the request is read: deny by default, one door for every credential."""
 
+import re
 from typing import cast
 
 from pymongo.errors import PyMongoError
@@ -16,6 +17,8 @@ from app.services import Services
 _PUBLIC_PATHS = frozenset({"/health/live", "/health/ready", METRICS_PATH, DOCS_PATH, OPENAPI_PATH})
 """Those that everybody may read, and the metrics, which ask for a key of their own."""
 _PUBLIC_PREFIX = f"{ASSETS_PATH}/"
+_SIGNED_PATH = re.compile("/api/hooks/[^/]+")
+"""Where other systems post: the route itself asks for a signature."""
 
 
 class Authentication:
@@ -25,7 +28,7 @@ class Authentication:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and not _is_public(scope["path"]):
+        if scope["type"] == "http" and not _is_public(scope["method"], scope["path"]):
             try:
                 principal = await _principal(scope)
             except (VerbatimError, PyMongoError) as error:
@@ -38,8 +41,12 @@ class Authentication:
         await self.app(scope, receive, send)
 
 
-def _is_public(path: str) -> bool:
-    return path in _PUBLIC_PATHS or path.startswith(_PUBLIC_PREFIX)
+def _is_public(method: str, path: str) -> bool:
+    return (
+        path in _PUBLIC_PATHS
+        or path.startswith(_PUBLIC_PREFIX)
+        or (method == "POST" and _SIGNED_PATH.fullmatch(path) is not None)
+    )
 
 
 async def _principal(scope: Scope) -> Principal:

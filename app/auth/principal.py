@@ -18,7 +18,7 @@ ROLE_PERMISSIONS: Mapping[Role, frozenset[Permission]] = {
     "admin": frozenset({"read", "write", "export", "admin"}),
 }
 ROLES_THAT_SEE_EVERYTHING: frozenset[Role] = frozenset({"analyst", "admin"})
-PRIVATE_RESOURCES = frozenset({"keys", "exports", "export-schedules"})
+PRIVATE_RESOURCES = frozenset({"keys", "webhooks", "deliveries", "hooks", "exports", "export-schedules"})
 """Resources of which only admins see other people's rows."""
 
 

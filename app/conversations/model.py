@@ -8,6 +8,7 @@ from bson import ObjectId
 from pydantic import BaseModel, Field
 from pymongo import ASCENDING, IndexModel
 
+from app.kit.clock import now
 from app.kit.documents import StoredDocument
 from app.kit.indexes import PRESENT, found_by, found_unless, lacking, one_of, ordered_by, summed_by
 from app.kit.windows import window_indexes
@@ -85,6 +86,20 @@ class Fault(BaseModel):
     message: str
 
 
+class Transition(BaseModel):
+    """What has last become of a conversation. Who follows the changes is told of it here, owner included: by then the
+    row may be gone."""
+
+    event: Literal["created", "deleted", "restored"]
+    at: datetime
+    owner_id: PydanticObjectId
+
+    @classmethod
+    def stored(cls, event: Literal["created", "deleted", "restored"], owner_id: ObjectId) -> dict[str, Any]:
+        """The field that says what becomes of a conversation now."""
+        return {"transition": cls(event=event, at=now(), owner_id=PydanticObjectId(owner_id)).model_dump()}
+
+
 class Conversation(StoredDocument):
     windowed: ClassVar = ("title",)
 
@@ -106,6 +121,8 @@ class Conversation(StoredDocument):
     parent: Parent | None = None
     source_id: str | None = None
     import_id: PydanticObjectId | None = None
+    transition: Transition | None = None
+    """None as long as it has only been inserted."""
 
     class Settings:
         name = "conversations"

@@ -13,7 +13,7 @@ import pymongo
 from bson import ObjectId
 from pymongo.errors import DuplicateKeyError
 
-from app.conversations.model import Conversation, Message
+from app.conversations.model import Conversation, Message, Transition
 from app.conversations.repository import MessageRepository
 from app.conversations.resource import CONVERSATIONS
 from app.kit.cancellation import raise_if_cancelled
@@ -45,7 +45,8 @@ class DraftRepository(Repository[Conversation]):
         """Give the draft the place of the conversation, as one that nobody has changed; False when it is gone."""
         place = {name: getattr(conversation, name) for name in ("source_id", "status", "import_id", "updated_at")}
         with pymongo.timeout(WRITE_SECONDS):
-            result = await self.collection.update_one(scope.where({"_id": id}), {"$set": {**place, "version": 1}})
+            change = {**place, "version": 1, **Transition.stored("created", conversation.owner_id)}
+            result = await self.collection.update_one(scope.where({"_id": id}), {"$set": change})
         return bool(result.matched_count)
 
 

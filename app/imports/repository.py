@@ -7,7 +7,7 @@ from typing import Any
 import pymongo
 from bson import ObjectId
 
-from app.conversations.model import Conversation, Message
+from app.conversations.model import Conversation, Message, Transition
 from app.conversations.resource import CONVERSATIONS, MESSAGES
 from app.imports.model import ImportJob
 from app.imports.resource import IMPORTS
@@ -52,11 +52,12 @@ class ImportedConversations(Repository[Conversation]):
         return {row["_id"]: row["owner_id"] for row in rows}
 
     async def added_by(self, import_id: ObjectId, after: ObjectId | None = None, *, limit: int = 0) -> list[Row]:
-        """Conversations that an import has added, by id: their titles, versions and numbers of messages."""
+        """Conversations that an import has added, by id: their titles, versions, owners and numbers of
+        messages."""
         condition: dict[str, Any] = {"import_id": import_id}
         if after is not None:
             condition["_id"] = {"$gt": after}
-        fields = {"title": 1, "version": 1, "message_count": 1}
+        fields = {"title": 1, "version": 1, "message_count": 1, "owner_id": 1}
         with pymongo.timeout(READ_SECONDS):
             return await self.collection.find(condition, fields, sort=[("_id", 1)], limit=limit).to_list()
 
@@ -76,17 +77,19 @@ class ImportedConversations(Repository[Conversation]):
         return {row["_id"] for row in rows}
 
     async def remove_untouched(self, ids: Collection[ObjectId]) -> None:
-        """Remove those that nobody has changed."""
-        condition = {"_id": {"$in": list(ids)}, "version": {"$lte": UNTOUCHED}}
+        """Remove those that nobody has changed and that were withdrawn."""
+        condition = {"_id": {"$in": list(ids)}, "version": 0}
         with pymongo.timeout(WRITE_SECONDS):
             await self.collection.delete_many(condition, session=current_session())
 
-    async def withdraw(self, id: ObjectId) -> bool:
-        """Take a conversation that nobody has changed out of everybody's sight, to be removed piece by piece."""
-        condition = {"_id": id, "version": {"$lte": UNTOUCHED}}
+    async def withdraw(self, owner_id: ObjectId, ids: Collection[ObjectId]) -> int:
+        """Take conversations that nobody has changed out of everybody's sight, to be removed; answers how many. Who
+        follows what becomes of conversations is told of it here."""
+        condition = {"_id": {"$in": list(ids)}, "version": {"$lte": UNTOUCHED}}
+        change = {"status": "deleted", "version": 0, **Transition.stored("deleted", owner_id)}
         with pymongo.timeout(WRITE_SECONDS):
-            result = await self.collection.update_one(condition, {"$set": {"status": "deleted", "version": 0}})
-        return bool(result.matched_count)
+            result = await self.collection.update_many(condition, {"$set": change}, session=current_session())
+        return result.matched_count
 
     async def _find(self, condition: Mapping[str, Any], fields: Mapping[str, int]) -> list[Row]:
         with pymongo.timeout(READ_SECONDS):

@@ -79,20 +79,22 @@ class Undoing:
     async def _remove(self, rows: Sequence[Row]) -> set[ObjectId]:
         """Remove those of the group that are as they were; answers them."""
         if len(rows) == 1 and rows[0]["message_count"] > MAX_MESSAGES:
-            return await self._remove_long(rows[0]["_id"])
+            return await self._remove_long(rows[0])
 
         async def write() -> set[ObjectId]:
             ids = await self._conversations.untouched([row["_id"] for row in rows])
             ids -= await self._imported_messages.touched(ids)
             if ids:
+                await self._conversations.withdraw(rows[0]["owner_id"], ids)
                 await self._conversations.remove_untouched(ids)
                 await self._messages.purge(*ids)
             return ids
 
         return await self._transactions.run(write)
 
-    async def _remove_long(self, id: ObjectId) -> set[ObjectId]:
-        if not await self._conversations.withdraw(id):
+    async def _remove_long(self, row: Row) -> set[ObjectId]:
+        id: ObjectId = row["_id"]
+        if not await self._conversations.withdraw(row["owner_id"], [id]):
             return set()
         await self._messages.purge(id)
         await self._conversations.remove_untouched([id])

@@ -7,6 +7,7 @@ VerbatimError
 │   ├── QueryTooExpensive       the search did not end within its budget
 │   └── IdempotencyKeyReused    the same key came with another request
 ├── Unauthenticated 401         no credential, or one that is not known
+├── WrongSignature 401          a message of another server that is not signed as it must be
 ├── Forbidden 403               known, but not allowed to do this
 ├── NotFound 404                absent, or not yours: both look the same
 ├── Conflict 409                the request contradicts the stored state
@@ -103,6 +104,15 @@ class Unauthenticated(VerbatimError):
 
     def __init__(self, detail: str = "", **members: Any) -> None:
         super().__init__(detail, headers={"WWW-Authenticate": 'Bearer realm="verbatim"'}, **members)
+
+
+class WrongSignature(VerbatimError):
+    status = 401
+    code = "wrong_signature"
+    title = "The message is not signed with a secret of this hook, or not within five minutes of now"
+
+    def __init__(self, detail: str = "", **members: Any) -> None:
+        super().__init__(detail, headers={"WWW-Authenticate": 'Webhook-Signature realm="verbatim"'}, **members)
 
 
 class Forbidden(VerbatimError):

@@ -72,10 +72,10 @@ Raises ValueError at the call when the headings cannot be written, and while ite
 
 @dataclass(frozen=True)
 class Format:
-    """A file format: its name, media type, file name extension without a dot, its writer, and whether the packages that
-    this one needs are there; without them its writer raises Invalid, saying what to install.
+    """A file format: its name, media type, file name extension without a dot, and its writer.
 
-    `can_continue`: files of parts of the rows, one behind the other, are the file of all of them.
+    `is_installed`: whether the packages that it needs are there; without them its writer raises Invalid, saying what to
+    install. `can_continue`: files of parts of the rows, one behind the other, are the file of all of them.
     """
 
     name: str
