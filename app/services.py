@@ -22,8 +22,8 @@ from app.exports.repository import ExportRepository, ScheduleRepository
 from app.exports.schedules import ExportSchedules
 from app.exports.service import ScopeOf, Sources
 from app.exports.training.reading import TranscriptSource
-from app.imports.drafts import DraftRepository
-from app.imports.service import ImportService
+from app.imports.assembly import build_imports
+from app.imports.jobs import ImportJobs
 from app.jobs.files import JobFiles
 from app.jobs.service import JobOptions, Jobs
 from app.jobs.upkeep import StrayFiles
@@ -76,7 +76,7 @@ class Services:
     conversations: ConversationService
     search: MessageSearch
     turns: TurnService
-    imports: ImportService
+    imports: ImportJobs
     exports: ExportJobs
     schedules: ExportSchedules
     models: LanguageModels
@@ -110,11 +110,13 @@ class Services:
             self.webhooks.open()
         self.exports.open(self.sources, slice_rows=self.settings.export_slice_rows)
         self.schedules.open()
+        self.imports.open()
 
     async def aclose(self) -> None:
         """Let running turns finish for a while, then close what is open."""
         await self.schedules.aclose()
         await self.exports.jobs.aclose()
+        await self.imports.jobs.aclose()
         await self.turns.runner.aclose(self.settings.drain_timeout)
         await self.webhooks.aclose()
         await self.rooms.aclose()
@@ -148,6 +150,7 @@ class Services:
 
         with self.keys.forgetting():
             await self.users.disable(scope, id, versions)  # so that no conversation is added any more
+        await self.imports.delete_of_user(id)
         while conversations == "delete" and (ids := await owned.ids_of_owner(id, limit=PURGE_BATCH)):
             for each in ids:
                 await self.purge_conversation(EVERYTHING, each)
@@ -199,8 +202,10 @@ def build_services(settings: Settings, database: Database) -> Services:
     housekeeping.inherit(rooms.tidy)
     exports = _build_exports(settings, database, users, membership, changes)
     housekeeping.inherit(exports.jobs.upkeep.tidy)
-    housekeeping.inherit(StrayFiles(exports.jobs.files, [exports.rows]).tidy)
-    return Services(
+    imports = build_imports(settings, cursors, transactions, conversations, messages, membership, changes)
+    housekeeping.inherit(imports.jobs.upkeep.tidy)
+    housekeeping.inherit(StrayFiles(exports.jobs.files, [exports.rows, imports.rows]).tidy)
+    services = Services(
         settings=settings,
         database=database,
         users=UserService(users, transactions),
@@ -214,7 +219,7 @@ def build_services(settings: Settings, database: Database) -> Services:
             text_language=settings.text_language if settings.text_search else None,
         ),
         turns=turns,
-        imports=ImportService(conversations, DraftRepository(cursors), messages, transactions),
+        imports=imports,
         exports=exports,
         schedules=ExportSchedules(ScheduleRepository(cursors), exports, transactions),
         models=models,
@@ -224,6 +229,8 @@ def build_services(settings: Settings, database: Database) -> Services:
         content_index=index,
         webhooks=_build_webhooks(settings, database, transcripts, turns, users),
     )
+    imports.remove_with(services.purge_conversation)
+    return services
 
 
 def _build_exports(

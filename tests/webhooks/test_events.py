@@ -160,7 +160,7 @@ async def test_an_import_is_told_conversation_by_conversation(
     short = {"id": "short", "title": "short", "messages": [message] * 3}
     long = {"id": "long", "title": "long", "messages": [message] * 2500}
     file.write_text(json.dumps(short) + "\n" + json.dumps(long) + "\n")
-    await services.imports.run(file, ana.id)
+    await services.imports.service.run(file, ana.id)
     conversation = await new_conversation(as_ana, title="last")
     await say(as_ana, conversation, "the only one")
 
