@@ -122,13 +122,13 @@ class Services:
         async def remove() -> None:
             await self.users.delete(scope, id)
             await self.keys.rows.delete_of_user(id)
-            await self.webhooks.forget_owner(id)
 
         with self.keys.forgetting():
             await self.users.disable(scope, id, versions)  # so that no conversation is added any more
         while conversations == "delete" and (ids := await owned.ids_of_owner(id, limit=PURGE_BATCH)):
             for each in ids:
                 await self.purge_conversation(EVERYTHING, each)
+        await self.webhooks.forget_owner(id)
         with self.keys.forgetting():
             await self.database.transactions.run(remove)
 
