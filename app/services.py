@@ -145,7 +145,6 @@ class Services:
             await self.schedules.rows.delete_of_owner(id)
             await self.users.delete(scope, id)
             await self.keys.rows.delete_of_user(id)
-            await self.webhooks.forget_owner(id)
 
         with self.keys.forgetting():
             await self.users.disable(scope, id, versions)  # so that no conversation is added any more
@@ -154,6 +153,7 @@ class Services:
             for each in ids:
                 await self.purge_conversation(EVERYTHING, each)
         await self.exports.delete_of_user(id)
+        await self.webhooks.forget_owner(id)
         with self.keys.forgetting():
             await self.database.transactions.run(remove)
 
