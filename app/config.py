@@ -139,6 +139,19 @@ class Settings(BaseSettings):
     mongod: Path | None = Field(None, description="path of the mongod to embed instead of the one that is found")
     bootstrap_key: SecretStr | None = Field(None, description="this value becomes an API key of the first admin")
 
+    access_token_minutes: int = Field(15, ge=1, le=1440, description="minutes that an access token counts")
+    session_days: int = Field(30, ge=1, le=365, description="days after which people have to sign in again")
+    refresh_leeway: float = Field(
+        10, ge=0, le=60, description="seconds in which a used refresh token may come again from a lost answer"
+    )
+    signing_key_days: int = Field(30, ge=1, le=3650, description="days after which access tokens get a new key")
+    token_secret: SecretStr | None = Field(
+        None, description="half of the keys of access tokens; without it all of them is in the database"
+    )
+    login_attempts: int = Field(10, ge=1, description="wrong passwords for one account in the window")
+    login_attempts_per_address: int = Field(100, ge=1, description="wrong passwords from one address in the window")
+    login_window: float = Field(900, ge=1, le=86_400, description="seconds after which all attempts are allowed again")
+
     llm_providers: dict[str, ProviderSettings] = Field(
         default_factory=dict, description="JSON: upstreams by name; models are then called name:model"
     )
@@ -242,6 +255,9 @@ class Settings(BaseSettings):
         key = self.bootstrap_key
         if self.environment == "production" and key is not None and len(key.get_secret_value()) < 32:
             raise ValueError("VERBATIM_BOOTSTRAP_KEY needs at least 32 characters in production")
+        secret = self.token_secret
+        if self.environment == "production" and secret is not None and len(secret.get_secret_value()) < 32:
+            raise ValueError("VERBATIM_TOKEN_SECRET needs at least 32 characters in production")
         return self
 
 

@@ -10,9 +10,10 @@ from typing import Any
 from fastapi import FastAPI
 
 from app import __version__
-from app.api import conversations, health, keys, messages, search, socket, turns, users
+from app.api import auth, conversations, health, keys, messages, search, socket, turns, users
 from app.api.authentication import Authentication
 from app.api.docs import OPENAPI_PATH, add_docs
+from app.api.openapi_security import document_credentials
 from app.bootstrap import ensure_admin
 from app.config import Settings
 from app.conversations import text_index
@@ -31,6 +32,7 @@ RESOURCES = (
     keys,
     search,
     socket,
+    auth,
 )  # the busiest first: routes are matched in this order
 
 
@@ -74,6 +76,7 @@ def build_app(settings: Settings, lifespan: Lifespan | None = None) -> FastAPI:
         redirect_slashes=False,
     )
     speak_problems(app)
+    document_credentials(app)
     app.add_middleware(Authentication)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(RequestContext)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from bson import ObjectId
 
-from app.auth.repository import KeyRepository
+from app.auth.access import Access, build_access
 from app.auth.service import KeyService
 from app.config import Settings
 from app.conversations.content_index import content_index
@@ -54,7 +54,7 @@ class Services:
     settings: Settings
     database: Database
     users: UserService
-    keys: KeyService
+    access: Access
     conversations: ConversationService
     search: MessageSearch
     turns: TurnService
@@ -64,6 +64,10 @@ class Services:
     housekeeping: Housekeeping
     rooms: Rooms
     content_index: TextIndex
+
+    @property
+    def keys(self) -> KeyService:
+        return self.access.keys
 
     @property
     def sources(self) -> Sources:
@@ -85,7 +89,7 @@ class Services:
         await self.housekeeping.aclose()
         await self.content_index.aclose()
         await self.changes.aclose()
-        await self.keys.aclose()
+        await self.access.aclose()
         await self.models.aclose()
 
     async def delete_user(
@@ -107,6 +111,7 @@ class Services:
         async def remove() -> None:
             await self.users.delete(scope, id)
             await self.keys.rows.delete_of_user(id)
+            await self.access.sessions.rows.remove_of_user(id)
 
         with self.keys.forgetting():
             await self.users.disable(scope, id, versions)  # so that no conversation is added any more
@@ -160,7 +165,7 @@ def build_services(settings: Settings, database: Database) -> Services:
         settings=settings,
         database=database,
         users=UserService(users, transactions),
-        keys=KeyService(KeyRepository(cursors), users),
+        access=build_access(settings, cursors, transactions, users),
         conversations=transcripts,
         search=MessageSearch(
             messages,

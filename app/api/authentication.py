@@ -4,16 +4,21 @@ from typing import cast
 
 from pymongo.errors import PyMongoError
 from starlette.datastructures import Headers
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.api.auth import PUBLIC_PATHS as SIGNING_IN
 from app.api.docs import ASSETS_PATH, DOCS_PATH, OPENAPI_PATH
+from app.auth.credentials import parse_authorization
 from app.auth.principal import Principal
 from app.kit.errors import Unauthenticated, VerbatimError
+from app.kit.middleware import address_of
 from app.kit.problems import as_verbatim_error, problem
 from app.services import Services
 
-_PUBLIC_PATHS = frozenset({"/health/live", "/health/ready", DOCS_PATH, OPENAPI_PATH})
+_PUBLIC_PATHS = frozenset({"/health/live", "/health/ready", DOCS_PATH, OPENAPI_PATH}) | SIGNING_IN
 _PUBLIC_PREFIX = f"{ASSETS_PATH}/"
+_BASIC_CHALLENGE = 'Basic realm="verbatim", charset="UTF-8"'
 
 
 class Authentication:
@@ -30,7 +35,7 @@ class Authentication:
                 known = as_verbatim_error(error, is_write=False)
                 if known is None:
                     raise
-                await problem(known)(scope, receive, send)
+                await _refuse(known, scope)(scope, receive, send)
                 return
             scope.setdefault("state", {})["principal"] = principal
         await self.app(scope, receive, send)
@@ -41,9 +46,15 @@ def _is_public(path: str) -> bool:
 
 
 async def _principal(scope: Scope) -> Principal:
-    scheme, _, secret = Headers(scope=scope).get("authorization", "").partition(" ")
-    secret = secret.strip()
-    if scheme.lower() != "bearer" or not secret:
-        raise Unauthenticated
+    presented = parse_authorization(Headers(scope=scope).get("authorization", ""))
     services = cast("Services", scope["app"].state.services)
-    return await services.keys.authenticate(secret)
+    return await services.access.authenticate(presented, address_of(scope))
+
+
+def _refuse(error: VerbatimError, scope: Scope) -> Response:
+    """The error; a 401 says that a password would do as well, but not to scripts of a web page: the browser would ask
+    its user for one."""
+    response = problem(error)
+    if isinstance(error, Unauthenticated) and Headers(scope=scope).get("sec-fetch-mode", "navigate") == "navigate":
+        response.headers.append("WWW-Authenticate", _BASIC_CHALLENGE)
+    return response

@@ -18,9 +18,11 @@ from app.api.socket_outbox import Gone, Outbox
 from app.api.socket_protocol import MAX_MESSAGE_BYTES
 from app.api.socket_requests import Requests
 from app.api.socket_schemas import AnyMessage, AuthMessage, Malformed, parse
+from app.auth.credentials import Bearer, Presented
 from app.auth.principal import Principal
 from app.kit.errors import Invalid, PayloadTooLarge, Unauthenticated, VerbatimError
 from app.kit.logs import logger, request_id
+from app.kit.middleware import address_of
 from app.kit.problems import as_verbatim_error, problem_body
 from app.kit.routing import IN_LOOP_BYTES
 from app.kit.streaming import Drain
@@ -57,7 +59,7 @@ class Session:
         self._websocket = websocket
         self._services = services
         self._drain = drain
-        self._token = ""
+        self._credential: Presented | None = None
         self._waiting: asyncio.Timeout | None = None
         self._is_closed = False
 
@@ -67,13 +69,13 @@ class Session:
         if self._waiting is not None and not self._waiting.expired():
             self._waiting.reschedule(asyncio.get_running_loop().time())
 
-    async def run(self, token: str | None) -> None:
+    async def run(self, credential: Presented | None) -> None:
         """Serve the accepted socket until it ends, and close it."""
         with self._drain.calling(lambda: self.end(RESTARTS)):
             if self._drain.has_started:
                 self.end(RESTARTS)
             with self._endings():
-                principal = await self._authenticate(token) if token is not None else await self._introduced()
+                principal = await (self._introduced() if credential is None else self._authenticate(credential))
             if self.ending is None:
                 with self._endings(), self._services.rooms.admitting(principal.user_id):
                     await self._serve(principal)
@@ -131,16 +133,17 @@ class Session:
             raise Unauthenticated(_FIRST) from malformed
         if not isinstance(first, AuthMessage):
             raise Unauthenticated(_FIRST)
-        principal = await self._authenticate(first.token)
+        principal = await self._authenticate(Bearer(first.token))
         await self.outbox.answer({"type": "authenticated", "id": first.id, "user_id": principal.user_id})
         return principal
 
-    async def _authenticate(self, token: str) -> Principal:
-        self._token = token
+    async def _authenticate(self, credential: Presented) -> Principal:
         try:
-            return await self._services.keys.authenticate(token)
+            principal = await self._services.access.authenticate(credential, address_of(self._websocket.scope))
         except PyMongoError as error:
             raise as_verbatim_error(error, is_write=False) or error from error
+        self._credential = credential
+        return principal
 
     async def _answer_all(self, requests: Requests, principal: Principal) -> None:
         while self.ending is None:
@@ -168,7 +171,9 @@ class Session:
 
     async def _check(self, principal: Principal) -> None:
         """Raises Unauthenticated, and Gone when the key's owner has become somebody else."""
-        if await self._services.keys.authenticate(self._token) != principal:
+        assert self._credential is not None  # noqa: S101 the principal came with one
+        address = address_of(self._websocket.scope)
+        if await self._services.access.authenticate(self._credential, address) != principal:
             self.end(CHANGED)
             raise Gone
 

@@ -13,6 +13,7 @@ VerbatimError
 │   └── TurnInProgress          the conversation is being answered right now
 ├── PreconditionFailed 412      If-Match names another version; `current` holds the stored one
 ├── PayloadTooLarge 413         a body or document over its limit
+├── TooManyLogins 429           passwords were tried too often, right or wrong; says when to retry
 ├── TooManySearches 429         searches that read rows take turns, and this one's did not come; says when to retry
 ├── Unavailable 503             cannot be served now; says when to retry
 │   └── OutcomeUnknown          a write that may or may not have happened: retry with the same key
@@ -25,6 +26,9 @@ them in its own dialect; no other module knows a status code.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
+
+CHALLENGE = 'Bearer realm="verbatim"'
+"""How to get in, as a WWW-Authenticate header says it (RFC 6750)."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +71,9 @@ class Invalid(VerbatimError):
         super().__init__(detail, **members)
 
     @classmethod
-    def field(cls, field: str, message: str) -> "Invalid":
+    def field(cls, field: str, message: str, **members: Any) -> "Invalid":
         """An error about one place, which is named in the sentence too."""
-        return cls(f"{field}: {message}", fields=[FieldError(field, message)])
+        return cls(f"{field}: {message}", fields=[FieldError(field, message)], **members)
 
 
 class InvalidPattern(Invalid):
@@ -95,16 +99,25 @@ class IdempotencyKeyReused(Invalid):
 class Unauthenticated(VerbatimError):
     status = 401
     code = "unauthenticated"
-    title = "Send an API key: Authorization: Bearer <key>"
+    title = "Send an API key or a token: Authorization: Bearer <key>"
 
     def __init__(self, detail: str = "", **members: Any) -> None:
-        super().__init__(detail, headers={"WWW-Authenticate": 'Bearer realm="verbatim"'}, **members)
+        """With a sentence, which must hold no quotes, a credential came and does not count; without, none came."""
+        error = f', error="invalid_token", error_description="{detail}"' if detail else ""
+        super().__init__(detail, headers={"WWW-Authenticate": f"{CHALLENGE}{error}"}, **members)
 
 
 class Forbidden(VerbatimError):
     status = 403
     code = "forbidden"
-    title = "Your key or role does not allow this"
+    title = "Your credential or role does not allow this"
+
+    @classmethod
+    def lacking(cls, permission: str) -> "Forbidden":
+        """An error about one permission, which is named as RFC 6750 has it."""
+        challenge = f'{CHALLENGE}, error="insufficient_scope", scope="{permission}"'
+        sentence = f"This needs the permission '{permission}', which your credential or role does not have."
+        return cls(sentence, headers={"WWW-Authenticate": challenge})
 
 
 class NotFound(VerbatimError):
@@ -134,6 +147,16 @@ class PayloadTooLarge(VerbatimError):
     status = 413
     code = "payload_too_large"
     title = "This is larger than the limit"
+
+
+class TooManyLogins(VerbatimError):
+    status = 429
+    code = "too_many_logins"
+    title = "Passwords were tried too often; wait before you try again"
+
+    def __init__(self, detail: str = "", *, retry_after: int = 1, **members: Any) -> None:
+        """`retry_after`: whole seconds until a new attempt makes sense."""
+        super().__init__(detail, headers={"Retry-After": str(retry_after)}, **members)
 
 
 class TooManySearches(VerbatimError):

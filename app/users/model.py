@@ -39,6 +39,8 @@ class User(StoredDocument):
     role: Role = "user"
     disabled: bool = False
     password_hash: str | None = None
+    epoch: int = 0
+    """Counts the changes of the password: sessions that began before the last one are over."""
     profile: Profile = Field(default_factory=Profile)
     admin_lock: PydanticObjectId | None = None
     """Changes when another admin goes because this one stays, so that both cannot go at the same time."""

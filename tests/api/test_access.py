@@ -9,10 +9,11 @@ from bson import ObjectId
 from fastapi import FastAPI
 
 from app.auth.schemas import KeyCreate
+from app.auth.sessions import Client
 from app.services import Services
 from tests.conftest import Person, client_of
 
-# What a route asks for.
+# What a route asks for; "anything" is any credential.
 ROUTES = {
     "GET /health/live": "nothing",
     "GET /health/ready": "nothing",
@@ -58,15 +59,20 @@ ROUTES = {
     "POST /api/turns/{id}/cancel": "write",
     "POST /api/turns/{id}/retry": "write",
     "POST /api/keys": "write",
+    "POST /api/auth/token": "nothing",
+    "POST /api/auth/revoke": "nothing",
+    "POST /api/auth/logout": "anything",
+    "GET /api/auth/sessions": "read",
+    "DELETE /api/auth/sessions/{id}": "read",
     "GET /api/keys": "read",
     "GET /api/keys/{id}": "read",
     "DELETE /api/keys/{id}": "write",
 }
 MAY = {
     "anonymous": {"nothing"},
-    "user": {"nothing", "read", "write", "export"},
-    "analyst": {"nothing", "read", "export"},
-    "admin": {"nothing", "read", "write", "export", "admin"},
+    "user": {"nothing", "anything", "read", "write", "export"},
+    "analyst": {"nothing", "anything", "read", "export"},
+    "admin": {"nothing", "anything", "read", "write", "export", "admin"},
 }
 # Bodies that are right, so that nothing but the id can be at fault.
 MESSAGE = {"role": "user", "content": "Hello"}
@@ -85,7 +91,7 @@ BODIES: dict[str, Any] = {
 # Parameters without which a route answers nothing.
 QUERIES = {"GET /api/search": {"q": "e"}}
 WITH_ID = [route for route in ROUTES if "{id}" in route]
-WRITES = [route for route, need in ROUTES.items() if not route.startswith("GET") and need != "nothing"]
+WRITES = [route for route, need in ROUTES.items() if not route.startswith("GET") and need in {"write", "admin"}]
 LISTS = [route for route in ROUTES if route.startswith("GET /api") and "{id}" not in route and "/me" not in route]
 
 
@@ -125,7 +131,9 @@ async def test_a_role_may_do_what_the_table_says(clients: dict[str, httpx.AsyncC
             assert response.status_code < 500, route
         else:
             assert (response.status_code, response.json()["status"]) == (refusal, refusal), route
-            assert ("www-authenticate" in response.headers) == (refusal == 401), route
+            challenge = response.headers["www-authenticate"]
+            assert ("insufficient_scope" in challenge) == (refusal == 403), route
+            assert (f'scope="{need}"' in challenge) == (refusal == 403), route
 
 
 async def test_a_read_only_key_writes_nothing(app: FastAPI, admin: Person, ana: Person, services: Services) -> None:
@@ -136,18 +144,27 @@ async def test_a_read_only_key_writes_nothing(app: FastAPI, admin: Person, ana: 
         assert statuses == dict.fromkeys(WRITES, 403)
 
 
+def collection_of(route: str) -> str:
+    return route.partition("/{id}")[0].rpartition("/")[2]
+
+
 @pytest.fixture
-async def anas(as_ana: httpx.AsyncClient, ana: Person) -> dict[str, str]:
+async def anas(as_ana: httpx.AsyncClient, ana: Person, services: Services) -> dict[str, str]:
     """An id of Ana's for each collection."""
     conversation = (await as_ana.post("/api/conversations", json={"title": "Ana's"})).json()["id"]
     turn = (await as_ana.post(f"/api/conversations/{conversation}/turns", json={"content": "Hello"})).json()
     key = (await as_ana.post("/api/keys", json={"name": "Ana's"})).json()["id"]
+    account = await services.users.rows.account(ana.id)
+    assert account is not None
+    await services.access.sessions.open(account, None, Client("127.0.0.1", "test"))
+    session = (await as_ana.get("/api/auth/sessions")).json()["items"][0]["id"]
     return {
         "users": str(ana.id),
         "conversations": conversation,
         "messages": turn["user_message"]["id"],
         "turns": turn["id"],
         "keys": key,
+        "sessions": session,
     }
 
 
@@ -155,16 +172,16 @@ async def anas(as_ana: httpx.AsyncClient, ana: Person) -> dict[str, str]:
 async def test_what_is_anas_does_not_exist_for_ben(
     as_ana: httpx.AsyncClient, as_ben: httpx.AsyncClient, anas: dict[str, str]
 ) -> None:
-    before = {route: (await ask(as_ana, route, anas[route.split("/")[2]])).text for route in WITH_ID if "GET" in route}
+    before = {route: (await ask(as_ana, route, anas[collection_of(route)])).text for route in WITH_ID if "GET" in route}
 
     for route in WITH_ID:
-        hers = await ask(as_ben, route, anas[route.split("/")[2]])
+        hers = await ask(as_ben, route, anas[collection_of(route)])
         nobodys = await ask(as_ben, route, ObjectId())
         assert hers.status_code == (403 if ROUTES[route] == "admin" else 404), route
         same = {name: value for name, value in hers.json().items() if name != "request_id"}
         assert same == {name: value for name, value in nobodys.json().items() if name != "request_id"}, route
 
-    after = {route: (await ask(as_ana, route, anas[route.split("/")[2]])).text for route in before}
+    after = {route: (await ask(as_ana, route, anas[collection_of(route)])).text for route in before}
     assert after == before
 
 
