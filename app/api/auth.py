@@ -2,12 +2,12 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Form, Query, Request
+from fastapi import APIRouter, Depends, Form, Query, Request
 from pydantic import SecretStr
 from starlette.responses import Response
 
 from app.api.deps import Anyone, IdPath, IfMatch, Reader, ServicesDep
-from app.api.oauth_errors import NOT_STORED, OAuthRoute, oauth_responses
+from app.api.oauth_errors import NOT_STORED, OAuthRoute, check_form, oauth_responses
 from app.auth.model import PERMISSIONS, Permission
 from app.auth.resource import SESSIONS
 from app.auth.sessions import INVALID_SCOPE, Client, Grant
@@ -27,7 +27,9 @@ PUBLIC_PATHS = frozenset({TOKEN_PATH, "/api/auth/revoke"})
 """Who asks these brings what they are known by in the body."""
 
 routes = APIRouter()
-_oauth = router("/auth", "auth", route_class=OAuthRoute, responses=oauth_responses())
+_oauth = router(
+    "/auth", "auth", route_class=OAuthRoute, responses=oauth_responses(), dependencies=[Depends(check_form)]
+)
 _rest = router("/auth", "auth", responses=problem_responses(401, 403, 422, 503))
 
 

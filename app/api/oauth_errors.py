@@ -3,21 +3,23 @@
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any
-from urllib.parse import parse_qsl
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from pymongo.errors import PyMongoError
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.types import Message, Receive
 
 from app.auth.token_schemas import SignInError
 from app.kit.errors import Invalid, TooManyLogins, Unauthenticated, Unavailable, VerbatimError
 from app.kit.logs import request_id
-from app.kit.problems import as_verbatim_error
+from app.kit.problems import as_verbatim_error, problem_responses
 from app.kit.responses import JSON
 from app.kit.routing import StrictRoute
 
 NOT_STORED = {"Cache-Control": "no-store", "Pragma": "no-cache"}
+MAX_FORM_BYTES = 64 * 1024
 _FORM = "application/x-www-form-urlencoded"
 _ERRORS: tuple[tuple[type[VerbatimError], int, str], ...] = (
     (Unauthenticated, 400, "invalid_grant"),
@@ -27,14 +29,13 @@ _ERRORS: tuple[tuple[type[VerbatimError], int, str], ...] = (
 )
 _DESCRIPTIONS = {
     400: "What was sent cannot be used, or counts no more; `error` names the reason",
-    413: "The body is larger than the limit",
     429: "Passwords were tried too often; see Retry-After",
     503: "Cannot be served now; see Retry-After",
 }
 
 
 class OAuthRoute(StrictRoute):
-    """A route that takes a form and answers errors as OAuth has them."""
+    """A route that takes a small form and answers errors as OAuth has them."""
 
     content_types = (_FORM,)
 
@@ -43,8 +44,7 @@ class OAuthRoute(StrictRoute):
 
         async def answer(request: Request) -> Response:
             try:
-                _check_form(await request.body())
-                return await handle(request)
+                return await handle(Request(request.scope, _bounded(request.receive)))
             except (VerbatimError, RequestValidationError, PyMongoError) as error:
                 known = as_verbatim_error(error, is_write=False)
                 if known is None:
@@ -54,19 +54,34 @@ class OAuthRoute(StrictRoute):
         return answer
 
 
+def _bounded(receive: Receive) -> Receive:
+    """Who is not known yet may send so much and no more."""
+    received = 0
+
+    async def within_limit() -> Message:
+        nonlocal received
+        message = await receive()
+        received += len(message.get("body", b""))
+        if received > MAX_FORM_BYTES:
+            raise HTTPException(413, f"The form is larger than {MAX_FORM_BYTES} bytes.")
+        return message
+
+    return within_limit
+
+
+async def check_form(request: Request) -> None:
+    """Raises Invalid when a parameter comes twice, of which each reader might take another one."""
+    names = Counter(name for name, _ in (await request.form()).multi_items())
+    if twice := [name for name, count in names.items() if count > 1]:
+        raise Invalid.field(f"body.{twice[0][:50]}", "comes more than once")
+
+
 def oauth_responses() -> dict[int | str, dict[str, Any]]:
     """OpenAPI's `responses` of these routes."""
-    return {status: {"description": text, "model": SignInError} for status, text in _DESCRIPTIONS.items()}
-
-
-def _check_form(body: bytes) -> None:
-    """Raises Invalid when a parameter comes twice, of which each reader might take another one."""
-    try:
-        names = Counter(name for name, _ in parse_qsl(body, keep_blank_values=True, max_num_fields=20))
-    except ValueError as error:
-        raise Invalid("There are too many parameters.") from error
-    if twice := [name.decode("utf-8", "replace") for name, count in names.items() if count > 1]:
-        raise Invalid.field(f"body.{twice[0][:50]}", "comes more than once")
+    documented: dict[int | str, dict[str, Any]] = {
+        status: {"description": text, "model": SignInError} for status, text in _DESCRIPTIONS.items()
+    }
+    return documented | problem_responses(413)
 
 
 def _answer(error: VerbatimError) -> Response:
