@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from app.oidc_settings import OidcSettings
+
 MEBIBYTE = 1024 * 1024
 
 
@@ -150,6 +152,7 @@ class Settings(BaseSettings):
     )
     login_attempts: int = Field(10, ge=1, description="wrong passwords for one account in the window")
     login_attempts_per_address: int = Field(100, ge=1, description="wrong passwords from one address in the window")
+    oidc: OidcSettings | None = Field(None, description="JSON: an external issuer whose tokens count here")
     login_window: float = Field(900, ge=1, le=86_400, description="seconds after which all attempts are allowed again")
 
     llm_providers: dict[str, ProviderSettings] = Field(

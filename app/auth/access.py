@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from app.auth.credentials import Basic, Bearer, Presented
+from app.auth.issuer import Issuer
 from app.auth.memory import Digests, Memory
 from app.auth.passwords import PasswordService
 from app.auth.principal import Identified, Principal
@@ -20,6 +21,7 @@ from app.kit.paging import Cursors
 from app.kit.security import hash_key
 from app.kit.transactions import Transactions
 from app.users.repository import UserRepository
+from app.users.service import UserService
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Access:
     passwords: PasswordService
     sessions: SessionService
     signing_keys: SigningKeys
+    issuer: Issuer | None
     memory: Memory
     digests: Digests
 
@@ -55,10 +58,14 @@ class Access:
         issuer = issuer_of(token)
         if issuer == ISSUER:
             return await self.sessions.identify(token)
+        if self.issuer is not None and issuer == self.issuer.name:
+            return await self.issuer.identify(token)
         raise Unauthenticated(REFUSAL)
 
     async def aclose(self) -> None:
         await self.keys.aclose()
+        if self.issuer is not None:
+            await self.issuer.aclose()
 
 
 def build_access(settings: Settings, cursors: Cursors, transactions: Transactions, users: UserRepository) -> Access:
@@ -85,6 +92,7 @@ def build_access(settings: Settings, cursors: Cursors, transactions: Transaction
         passwords=PasswordService(users, LoginThrottle(LoginAttemptRepository(), limits)),
         sessions=sessions,
         signing_keys=signing_keys,
+        issuer=None if settings.oidc is None else Issuer(settings.oidc, UserService(users, transactions)),
         memory=memory,
         digests=Digests(),
     )

@@ -6,7 +6,7 @@ Nothing in a token decides how it is verified: the algorithm is fixed here, keys
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import jwt
@@ -117,5 +117,5 @@ class AccessTokens:
             user_id=ObjectId(claims["sub"]),
             session_id=ObjectId(claims["sid"]),
             permissions=frozenset(each for each in PERMISSIONS if each in named),
-            expires_at=now() + timedelta(seconds=int(claims["exp"]) - now().timestamp()),
+            expires_at=datetime.fromtimestamp(claims["exp"] + LEEWAY, UTC),
         )

@@ -46,6 +46,17 @@ class UserRepository(Repository[User]):
         """The account of a case-folded address."""
         return await self._account({"email": email})
 
+    async def account_by_external_id(self, external_id: str) -> Account | None:
+        return await self._account({"external_id": external_id})
+
+    async def tie(self, id: ObjectId, external_id: str) -> bool:
+        """Let the user be this one of an issuer's; False when they are another one already."""
+        with pymongo.timeout(WRITE_SECONDS):
+            result = await self.collection.update_one(
+                {"_id": id, "external_id": {"$in": [None, external_id]}}, {"$set": {"external_id": external_id}}
+            )
+        return result.matched_count > 0
+
     async def _account(self, condition: Mapping[str, Any]) -> Account | None:
         with pymongo.timeout(READ_SECONDS):
             row = await self.collection.find_one(condition, _ACCOUNT, session=current_session())

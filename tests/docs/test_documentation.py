@@ -27,7 +27,7 @@ def test_every_setting_and_no_other_is_in_the_example() -> None:
 def test_the_example_shows_the_defaults() -> None:
     lines = re.findall(r"^#VERBATIM_(\w+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE)
     shown = {name.lower(): value for name, value in lines}
-    examples = {"mongo_uri", "mongod", "bootstrap_key", "helper_model"}
+    examples = {"mongo_uri", "mongod", "bootstrap_key", "helper_model", "token_secret", "oidc"}
 
     for name, field in Settings.model_fields.items():
         if name in examples:
