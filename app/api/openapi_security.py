@@ -6,6 +6,7 @@ from fastapi import FastAPI
 
 from app.api.auth import TOKEN_PATH
 from app.api.deps import BEARER
+from app.kit.problems import problem_responses
 
 _SCOPES = {
     "read": "see what you may see",
@@ -34,7 +35,9 @@ def document_credentials(app: FastAPI) -> None:
 
 def _document(openapi: dict[str, Any]) -> None:
     openapi["components"]["securitySchemes"].update(_OTHERS)
+    too_often = {str(status): response for status, response in problem_responses(429).items()}
     for operations in openapi["paths"].values():
         for operation in operations.values():
-            for requirement in list(operation.get("security", ())):
-                operation["security"] += [{name: requirement[BEARER]} for name in _OTHERS]
+            if required := operation.get("security"):
+                operation["security"] = [*required, *({name: required[0][BEARER]} for name in _OTHERS)]
+                operation["responses"] |= too_often  # of passwords

@@ -5,14 +5,13 @@ has verified it, and an account that is tied to one subject is never given to an
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import ValidationError
 
 from app.auth.jwks import Jwks
 from app.auth.principal import ROLE_PERMISSIONS, Credential, Identified, Principal
-from app.auth.tokens import LEEWAY, REFUSAL, header_of, verified
+from app.auth.tokens import REFUSAL, header_of, instant, verified
 from app.kit.errors import Conflict, Forbidden, Unauthenticated
 from app.kit.logs import logger
 from app.oidc_settings import OidcSettings
@@ -21,7 +20,7 @@ from app.users.repository import Account
 from app.users.schemas import UserCreate
 from app.users.service import UserService
 
-_TYPES = {None, "jwt", "at+jwt", "application/at+jwt"}
+_TYPES = {"jwt", "at+jwt", "application/at+jwt"}
 """Others, such as logout tokens, are signed by the same keys for something else (RFC 8725, 3.11)."""
 MAX_SUBJECT_CHARACTERS = 255
 _UNKNOWN = "Nobody here has the verified e-mail of this token; an admin has to add you."
@@ -44,16 +43,16 @@ class Issuer:
             raise Unauthenticated(REFUSAL)
         effective = role or account.role
         principal = Principal(account.id, Credential("issuer"), effective, ROLE_PERMISSIONS[effective])
-        return Identified(principal, _instant(claims["exp"]))
+        return Identified(principal, instant(claims["exp"]))
 
     async def aclose(self) -> None:
         await self._jwks.aclose()
 
     async def _verified(self, token: str) -> Mapping[str, Any]:
         header = header_of(token)
-        kind = header.get("typ")
+        kind = header.get("typ", "jwt")
         key = await self._jwks.find(header.get("kid"))
-        if key is None or (kind.lower() if isinstance(kind, str) else kind) not in _TYPES:
+        if key is None or str(kind).lower() not in _TYPES:
             raise Unauthenticated(REFUSAL)
         claims = verified(token, key.key, algorithms=key.algorithms, issuer=self.name, audience=self._settings.audience)
         subject = claims["sub"]
@@ -116,10 +115,3 @@ def _values(claims: Mapping[str, Any], path: str) -> frozenset[str]:
         value = value.get(part) if isinstance(value, Mapping) else None
     found = value if isinstance(value, list) else [value]
     return frozenset(each for each in found if isinstance(each, str))
-
-
-def _instant(seconds: Any) -> datetime:
-    try:
-        return datetime.fromtimestamp(int(seconds) + LEEWAY, UTC)
-    except (OverflowError, OSError, ValueError) as error:  # the year 100,000, say
-        raise Unauthenticated(REFUSAL) from error

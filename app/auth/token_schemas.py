@@ -11,7 +11,7 @@ from app.kit.security import MAX_PASSWORD_CHARACTERS
 
 GRANT_TYPES = ("password", "refresh_token")
 _Text = Annotated[str, StringConstraints(max_length=1000)]
-_Secret = Annotated[SecretStr, Field(max_length=16 * 1024)]
+_Secret = Annotated[SecretStr, Field(max_length=1000)]
 
 
 class Form(BaseModel):

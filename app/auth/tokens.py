@@ -11,6 +11,7 @@ from typing import Any
 
 import jwt
 from bson import ObjectId
+from bson.errors import InvalidId
 
 from app.auth.model import PERMISSIONS, Permission
 from app.auth.signing import SigningKeys
@@ -112,10 +113,25 @@ class AccessTokens:
         claims = verified(token, key.secret, algorithms=[ALGORITHM], issuer=ISSUER, audience=AUDIENCE)
         if not all(name in claims for name in _CLAIMS):
             raise Unauthenticated(REFUSAL)
-        named = str(claims["scope"]).split()
+        return _claims(claims)
+
+
+def _claims(claims: dict[str, Any]) -> Claims:
+    named = str(claims["scope"]).split()
+    try:
         return Claims(
             user_id=ObjectId(claims["sub"]),
             session_id=ObjectId(claims["sid"]),
             permissions=frozenset(each for each in PERMISSIONS if each in named),
-            expires_at=datetime.fromtimestamp(claims["exp"] + LEEWAY, UTC),
+            expires_at=instant(claims["exp"]),
         )
+    except (InvalidId, TypeError) as error:
+        raise Unauthenticated(REFUSAL) from error
+
+
+def instant(exp: Any) -> datetime:
+    """Until when a verified token counts. Raises Unauthenticated for no moment that there is."""
+    try:
+        return datetime.fromtimestamp(int(exp) + LEEWAY, UTC)
+    except (OverflowError, OSError, ValueError) as error:
+        raise Unauthenticated(REFUSAL) from error

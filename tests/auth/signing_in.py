@@ -4,7 +4,6 @@ import base64
 from typing import Any
 
 import httpx
-from argon2 import PasswordHasher
 
 from app.kit import security
 from app.kit.repository import EVERYTHING
@@ -13,8 +12,6 @@ from app.users.schemas import MeUpdate
 from tests.conftest import Person
 
 PASSWORD = "correct horse battery"
-FAST = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-"""Hashes in microseconds, for tests that are not about time."""
 
 Json = dict[str, Any]
 
@@ -49,6 +46,12 @@ def basic(name: str, password: str) -> dict[str, str]:
 
 async def status_of(client: httpx.AsyncClient, headers: dict[str, str]) -> int:
     return (await client.get("/api/users/me", headers=headers)).status_code
+
+
+def forget(services: Services) -> None:
+    """Look everybody up again, as when a second has gone."""
+    with services.keys.forgetting():
+        pass
 
 
 def count_hashing(monkeypatch: Any) -> list[str]:

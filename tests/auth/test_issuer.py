@@ -16,7 +16,7 @@ from app.config import Settings
 from app.oidc_settings import OidcSettings
 from app.services import Services
 from tests.auth.identity_provider import AUDIENCE, IdentityProvider, public_jwk
-from tests.auth.signing_in import Json, bearer, status_of
+from tests.auth.signing_in import Json, bearer, forget, status_of
 from tests.conftest import Person
 
 DISCOVERY = "/.well-known/openid-configuration"
@@ -35,7 +35,7 @@ def settings(settings: Settings, issuer: IdentityProvider, request: pytest.Fixtu
     return settings.model_copy(update={"oidc": oidc})
 
 
-def with_settings(**settings: Any) -> Any:
+def with_settings(**settings: Any) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("settings", [settings], indirect=True)
 
 
@@ -164,7 +164,7 @@ async def test_keys_are_fetched_once_and_again_for_a_key_that_is_new(
 
 
 def later(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    before = jwks.monotonic
+    before = vars(jwks)["monotonic"]
     monkeypatch.setattr(jwks, "monotonic", lambda: before() + seconds)
 
 
@@ -181,8 +181,8 @@ async def test_an_issuer_that_is_away_is_done_without_for_a_day(
 
     for seconds, status in ((jwks.FRESH_SECONDS + 1, 200), (jwks.STALE_SECONDS, 503)):
         later(monkeypatch, seconds)
-        with services.keys.forgetting():
-            response = await anonymous.get("/api/users/me", headers=bearer(token))
+        forget(services)
+        response = await anonymous.get("/api/users/me", headers=bearer(token))
         assert response.status_code == status
     assert response.headers["retry-after"] == "5"
 
