@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
-from app.auth.credentials import Basic, Bearer, Presented
+from app.auth.credentials import REFUSAL, Basic, Bearer, Presented
 from app.auth.issuer import Issuer
 from app.auth.memory import Digests, Memory
 from app.auth.passwords import PasswordService
@@ -14,7 +14,7 @@ from app.auth.session_repository import SessionRepository
 from app.auth.sessions import SessionService
 from app.auth.signing import SigningKeyRepository, SigningKeys
 from app.auth.throttle import LoginAttemptRepository, LoginLimits, LoginThrottle
-from app.auth.tokens import ISSUER, REFUSAL, AccessTokens, is_token, issuer_of
+from app.auth.tokens import ISSUER, AccessTokens, issuer_of
 from app.config import Settings
 from app.kit.errors import Unauthenticated
 from app.kit.paging import Cursors
@@ -43,9 +43,9 @@ class Access:
         match presented:
             case Basic(name, password):
                 return await self._identify_basic(name, password, address)
-            case Bearer(secret) if is_token(secret):
-                return await self._identify_token(secret)
-            case Bearer(secret):
+            case Bearer(secret) if (issuer := issuer_of(secret)) is not None:
+                return await self._identify_token(secret, issuer)
+            case Bearer(secret):  # also a key of the operator's choice that has dots
                 return await self.keys.identify(secret)
 
     async def _identify_basic(self, name: str, password: str, address: str) -> Identified:
@@ -54,8 +54,7 @@ class Access:
             return await self.keys.identify(password)
         return await self.passwords.identify(name, password, address)
 
-    async def _identify_token(self, token: str) -> Identified:
-        issuer = issuer_of(token)
+    async def _identify_token(self, token: str, issuer: str) -> Identified:
         if issuer == ISSUER:
             return await self.sessions.identify(token)
         if self.issuer is not None and issuer == self.issuer.name:

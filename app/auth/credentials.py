@@ -8,6 +8,8 @@ from app.kit.errors import Unauthenticated
 
 MAX_CHARACTERS = 16 * 1024
 """Longer credentials are refused unread; an issuer's token with many groups has some thousands."""
+REFUSAL = "This key or token is unknown, expired or revoked."
+"""The same words whatever is wrong."""
 _UNREADABLE = "The Authorization header cannot be read."
 
 

@@ -9,9 +9,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from app.auth.credentials import REFUSAL
 from app.auth.jwks import Jwks
 from app.auth.principal import ROLE_PERMISSIONS, Credential, Identified, Principal
-from app.auth.tokens import REFUSAL, header_of, instant, verified
+from app.auth.tokens import header_of, instant, verified
 from app.kit.errors import Conflict, Forbidden, Unauthenticated
 from app.kit.logs import logger
 from app.oidc_settings import OidcSettings

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from bson import ObjectId
 from pymongo.errors import PyMongoError
 
+from app.auth.credentials import REFUSAL
 from app.auth.memory import Memory
 from app.auth.model import PERMISSIONS, ApiKey
 from app.auth.principal import ROLE_PERMISSIONS, Credential, Identified, Principal
@@ -20,7 +21,6 @@ from app.kit.security import SHOWN_CHARACTERS, hash_key, new_key
 from app.users.repository import UserRepository
 
 TOUCH_EVERY = timedelta(minutes=1)
-_REFUSAL = "This key is unknown, expired or revoked."
 
 
 class KeyService:
@@ -57,10 +57,10 @@ class KeyService:
         """Who comes with this key. Raises Unauthenticated, with the same words whatever is wrong with it."""
         row = await self.rows.find_by_hash(hash_key(secret))
         if row is None or _is_over(row["expires_at"]):
-            raise Unauthenticated(_REFUSAL)
+            raise Unauthenticated(REFUSAL)
         account = await self._users.account(row["user_id"])
         if account is None or account.disabled:
-            raise Unauthenticated(_REFUSAL)
+            raise Unauthenticated(REFUSAL)
         self._touch(row)
         permissions = frozenset(row["scopes"]) & ROLE_PERMISSIONS[account.role]
         principal = Principal(account.id, Credential("key", row["_id"]), account.role, permissions)

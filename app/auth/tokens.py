@@ -13,6 +13,7 @@ import jwt
 from bson import ObjectId
 from bson.errors import InvalidId
 
+from app.auth.credentials import REFUSAL
 from app.auth.model import PERMISSIONS, Permission
 from app.auth.signing import SigningKeys
 from app.kit.clock import now
@@ -24,7 +25,6 @@ ALGORITHM = "HS256"
 TYPE = "at+jwt"
 LEEWAY = 5
 """Seconds by which the clocks of two servers may differ."""
-REFUSAL = "This token is unknown, expired or revoked."
 _SHAPE = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
 _CLAIMS = ["iss", "aud", "sub", "sid", "iat", "nbf", "exp", "jti", "scope"]
 _MALFORMED = (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError)
@@ -41,13 +41,10 @@ class Claims:
     expires_at: datetime
 
 
-def is_token(secret: str) -> bool:
-    """Whether it has a token's shape; a key has no dots."""
-    return _SHAPE.fullmatch(secret) is not None
-
-
 def issuer_of(token: str) -> str | None:
-    """Who the token claims to be from, which is not verified yet; None when it cannot be read."""
+    """Who the token claims to be from, which is not verified yet; None when it is no token that can be read."""
+    if _SHAPE.fullmatch(token) is None:
+        return None
     try:
         issuer = jwt.decode(token, options={"verify_signature": False}).get("iss")
     except _MALFORMED:

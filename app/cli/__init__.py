@@ -2,7 +2,7 @@
 
 import typer
 
-from app.cli import doctor, exports, imports, keys, openapi, reindex, serve, users
+from app.cli import doctor, exports, imports, keys, openapi, reindex, serve, tokens, users
 
 _app = typer.Typer(
     name="verbatim",
@@ -16,6 +16,7 @@ _app.command("import")(imports.import_file)
 _app.command("export")(exports.export)
 _app.add_typer(users.commands, name="user")
 _app.add_typer(keys.commands, name="key")
+_app.add_typer(tokens.commands, name="token")
 _app.command("doctor")(doctor.doctor)
 _app.command("reindex")(reindex.reindex)
 _app.command("openapi")(openapi.openapi)

@@ -95,6 +95,14 @@ async def test_the_operators_key_is_an_admins(services: Services, tmp_path: Path
     await chosen.keys.aclose()
 
 
+async def test_a_key_of_the_operators_may_look_like_a_token(services: Services) -> None:
+    for key in ("a.key.with-dots-0123456789", "eyJhbGciOiJub25lIn0.bm90IEpTT04."):
+        chosen = with_key(services, key)
+        await ensure_admin(chosen)
+        assert (await chosen.access.authenticate(Bearer(key), "test")).is_admin
+        await chosen.access.aclose()
+
+
 @pytest.mark.mongod
 async def test_several_processes_with_the_operators_key_agree(services: Services) -> None:
     processes = [with_key(services, CHOSEN) for _ in range(6)]
