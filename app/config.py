@@ -1,56 +1,24 @@
 """Settings: every variable the server reads, typed, described and with its default.
 
-Read from the environment (`VERBATIM_<NAME>`) and from `.env` in the working folder; `.env.example` lists them all.
+Read from the environment (`VERBATIM_<NAME>`), from `.env` in the working folder, and from a folder with a file each
+(`verbatim_<name>`), as containers are given secrets; `.env.example` lists them all.
 """
 
+import os
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, cast, get_args
-from urllib.parse import urlsplit
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SecretsSettingsSource, SettingsConfigDict
 
 from app.oidc_settings import OidcSettings
+from app.upstream_settings import KINDS, KINDS_WITHOUT_ADDRESS, Price, ProviderSettings
 
 MEBIBYTE = 1024 * 1024
-
-
-ProviderKind = Literal[
-    "openai_compatible",
-    "openai",
-    "azure",
-    "anthropic",
-    "google",
-    "deepseek",
-    "qwen",
-    "zhipu",
-    "qianfan",
-    "moonshot",
-    "mistral",
-    "groq",
-    "openrouter",
-    "ollama",
-    "vllm",
-    "lmstudio",
-]
-KINDS: tuple[str, ...] = get_args(ProviderKind)
-KINDS_WITHOUT_ADDRESS: tuple[ProviderKind, ...] = ("openai_compatible", "azure")
-"""Kinds whose `base_url` cannot be known beforehand."""
-
-Parameter = Literal[
-    "temperature",
-    "top_p",
-    "max_tokens",
-    "presence_penalty",
-    "frequency_penalty",
-    "seed",
-    "stop",
-    "reasoning_effort",
-    "tools",
-    "tool_choice",
-    "stream_options",
-]
+SECRETS_VARIABLE = "VERBATIM_SECRETS"
+USUAL_SECRETS = "/run/secrets"
 
 
 TextLanguage = Literal[
@@ -73,51 +41,6 @@ TextLanguage = Literal[
 ]
 
 
-class ProviderSettings(BaseModel):
-    """One upstream: `{"api_key": "..."}` under a known name, or `{"base_url": "https://.../v1", "api_key": "..."}`."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    kind: ProviderKind | None = Field(None, description="default: the upstream's name when it is a kind's")
-    base_url: str | None = Field(None, description="up to and including /v1; default: the kind's own")
-    api_key: SecretStr | None = None
-    parameters: dict[Parameter, str | None] = Field(
-        default_factory=dict, description="what a parameter is called there; null: it is not sent"
-    )
-    connect_timeout: float = Field(5, gt=0, description="seconds to open a connection")
-    first_token_timeout: float = Field(60, gt=0, description="seconds until the first token, for each attempt")
-    idle_timeout: float = Field(30, gt=0, description="seconds between two pieces of the answer")
-    total_timeout: float = Field(540, gt=0, description="seconds for the whole answer, all attempts included")
-    max_retries: int = Field(2, ge=0, le=20, description="further attempts while no token has come")
-    retry_backoff: float = Field(0.5, ge=0, description="seconds before the first retry, at most; doubles each time")
-    max_retry_wait: float = Field(20, ge=0, description="seconds; who is told to wait longer gives up at once")
-    breaker_failures: int = Field(5, ge=1, description="failures in a row after which the upstream is left alone")
-    breaker_cooldown: float = Field(30, ge=0, description="seconds for which it is left alone")
-    max_concurrency: int = Field(1000, ge=1, description="calls at the same time")
-    max_queue: int = Field(1000, ge=0, description="calls that may wait for their turn")
-    queue_timeout: float = Field(60, gt=0, description="seconds that a call may wait for its turn")
-
-    @field_validator("base_url")
-    @classmethod
-    def _address(cls, url: str | None) -> str | None:
-        if url is not None and not _is_address(url):
-            raise ValueError("must be an address such as https://host:port/v1")
-        return url
-
-    def kind_of(self, name: str) -> ProviderKind:
-        """The kind that was given, else the one that has the upstream's name."""
-        return self.kind or (cast("ProviderKind", name) if name in KINDS else "openai_compatible")
-
-
-class Price(BaseModel):
-    """US dollars for a million tokens."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    prompt: float = Field(ge=0)
-    completion: float = Field(ge=0)
-
-
 class Settings(BaseSettings):
     """The server's settings; times are in seconds and sizes in bytes unless the name says otherwise."""
 
@@ -138,6 +61,11 @@ class Settings(BaseSettings):
     data: Path = Field(Path("data"), description="folder of the embedded MongoDB and of the first admin key")
     mongo_uri: SecretStr | None = Field(None, description="an existing replica set instead of the embedded MongoDB")
     database: str = Field("verbatim", pattern=r"^[A-Za-z0-9_-]{1,38}$", description="name of the database")
+    mongo_user: str | None = Field(None, description="who logs in there, where the URI shall not say it")
+    mongo_password: SecretStr | None = Field(None, description="the password of that user")
+    mongo_admin_password: SecretStr | None = Field(
+        None, description="the admin's, for `verbatim init-replica-set` only"
+    )
     mongod: Path | None = Field(None, description="path of the mongod to embed instead of the one that is found")
     bootstrap_key: SecretStr | None = Field(None, description="this value becomes an API key of the first admin")
 
@@ -171,7 +99,7 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(8 * MEBIBYTE, ge=1024, description="largest request body")
     max_message_bytes: int = Field(MEBIBYTE, ge=1, le=MEBIBYTE, description="largest content of one message, as UTF-8")
     max_scans: int = Field(
-        2, ge=1, description="searches at the same time that read rows because no index answers them"
+        1, ge=1, description="searches at the same time that read rows because no index answers them"
     )
     search_builder: bool = Field(
         True, description="take part in building the index of messages; one process at a time does it"
@@ -187,8 +115,12 @@ class Settings(BaseSettings):
     )
     allowed_origins: list[str] = Field(
         default_factory=list,
-        description="JSON: origins of web pages, besides the server's own, that may open a WebSocket",
+        description="JSON: origins of web pages, besides the server's own, that may use the API and open a WebSocket",
     )
+    trusted_proxies: str = Field(
+        "127.0.0.1,::1", description="addresses or networks of proxies whose X-Forwarded-* headers count; *: all"
+    )
+    max_connections: int = Field(10_000, ge=1, description="connections at the same time; more are answered 503")
     socket_auth_timeout: float = Field(
         5, gt=0, le=60, description="seconds in which a WebSocket without a key has to send one"
     )
@@ -199,6 +131,8 @@ class Settings(BaseSettings):
     text_language: TextLanguage = Field("english", description="whose word stems the text index has; none: whole words")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe line to log")
     log_format: Literal["console", "json"] = Field("console", description="for people, or for machines")
+    metrics_key: SecretStr | None = Field(None, description="who has it may read /metrics; admins may anyway")
+    slow_query_seconds: float = Field(1.0, gt=0, description="commands of MongoDB that take longer are logged")
     docs: bool = Field(True, description="serve /docs and /openapi.json")
 
     @field_validator("allowed_origins")
@@ -215,6 +149,20 @@ class Settings(BaseSettings):
         if key is not None and not re.fullmatch(r"[!-~]+", key.get_secret_value()):
             raise ValueError("may hold only printable ASCII characters without spaces, to be sent in a header")
         return key
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Add the folder of secrets where there is one."""
+        folder = Path(os.environ.get(SECRETS_VARIABLE) or USUAL_SECRETS)
+        files = SecretsSettingsSource(settings_cls, folder) if folder.is_dir() else file_secret_settings
+        return init_settings, env_settings, dotenv_settings, files
 
     @field_validator("data", "mongod")
     @classmethod
@@ -255,23 +203,58 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _safe_in_production(self) -> "Settings":
-        key = self.bootstrap_key
-        if self.environment == "production" and key is not None and len(key.get_secret_value()) < 32:
-            raise ValueError("VERBATIM_BOOTSTRAP_KEY needs at least 32 characters in production")
-        secret = self.token_secret
-        if self.environment == "production" and secret is not None and len(secret.get_secret_value()) < 32:
-            raise ValueError("VERBATIM_TOKEN_SECRET needs at least 32 characters in production")
+        if self.environment == "production":
+            faults = [sentence for is_unsafe, sentence in _UNSAFE if is_unsafe(self)]
+            if faults:
+                raise ValueError(" ".join(faults))
         return self
 
 
-def _is_address(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        return bool(
-            parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and not re.search(r"\s", url)
-        )
-    except ValueError:  # a port that is no number, or brackets without an IPv6 address
-        return False
+def _is_weak(secret: SecretStr | None) -> bool:
+    """Too short for a secret, or of too few different characters to be one."""
+    return secret is not None and (len(secret.get_secret_value()) < 32 or len(set(secret.get_secret_value())) < 10)
+
+
+def _has_no_login(settings: Settings) -> bool:
+    uri = settings.mongo_uri
+    return uri is not None and settings.mongo_user is None and "@" not in uri.get_secret_value()
+
+
+def _has_plain_origin(settings: Settings) -> bool:
+    return any(origin.startswith("http://") for origin in settings.allowed_origins)
+
+
+_UNSAFE: tuple[tuple[Callable[[Settings], bool], str], ...] = (
+    (
+        lambda settings: _is_weak(settings.bootstrap_key),
+        "VERBATIM_BOOTSTRAP_KEY needs at least 32 random characters in production: openssl rand -hex 32.",
+    ),
+    (
+        lambda settings: _is_weak(settings.token_secret),
+        "VERBATIM_TOKEN_SECRET needs at least 32 random characters in production: openssl rand -hex 32.",
+    ),
+    (
+        _has_no_login,
+        "VERBATIM_MONGO_URI names no user: MongoDB must ask who comes; set VERBATIM_MONGO_USER and its password.",
+    ),
+    (
+        lambda settings: settings.mongo_user is not None and settings.mongo_password is None,
+        "VERBATIM_MONGO_USER needs VERBATIM_MONGO_PASSWORD.",
+    ),
+    (
+        _has_plain_origin,
+        "VERBATIM_ALLOWED_ORIGINS names pages without TLS (http://), which anybody on the way can change.",
+    ),
+    (
+        lambda settings: settings.socket_token_in_url,
+        "VERBATIM_SOCKET_TOKEN_IN_URL puts keys where proxies log them; leave it off in production.",
+    ),
+    (
+        lambda settings: settings.trusted_proxies.strip() == "*",
+        "VERBATIM_TRUSTED_PROXIES=* lets every client claim another's address; name the proxies.",
+    ),
+)
+"""What production refuses, with a sentence each."""
 
 
 def _with_address() -> tuple[str, ...]:

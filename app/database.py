@@ -29,6 +29,7 @@ from app.conversations.model import Conversation, Message
 from app.kit.deadlines import READ_SECONDS, WRITE_SECONDS
 from app.kit.idempotency import IdempotencyRecord
 from app.kit.logs import logger
+from app.kit.monitoring import listeners
 from app.kit.paging import Cursors
 from app.kit.transactions import Transactions
 from app.mongod import EmbeddedMongod, find_mongod
@@ -109,10 +110,11 @@ async def open_database(settings: Settings) -> AsyncIterator[Database]:
     async with AsyncExitStack() as stack:
         if settings.mongo_uri is not None:
             uri = settings.mongo_uri.get_secret_value()
+            login = _login(settings)
         else:
             mongod = await asyncio.to_thread(find_mongod, settings.mongod)
-            uri = await stack.enter_async_context(EmbeddedMongod(settings.data, mongod))
-        client = _client(uri)
+            uri, login = await stack.enter_async_context(EmbeddedMongod(settings.data, mongod)), {}
+        client = _client(uri, {**login, "event_listeners": listeners(settings.slow_query_seconds)})
         stack.push_async_callback(client.close)
         await check_topology(client)
         yield await prepare(client, settings.database)
@@ -153,9 +155,17 @@ _INDEX_FAULTS = {
 }
 
 
-def _client(uri: str) -> AsyncMongoClient[dict[str, Any]]:
+def _login(settings: Settings) -> dict[str, Any]:
+    """The client's options for who logs in, unless the URI says it."""
+    if settings.mongo_user is None:
+        return {}
+    password = settings.mongo_password
+    return {"username": settings.mongo_user, "password": None if password is None else password.get_secret_value()}
+
+
+def _client(uri: str, options: dict[str, Any]) -> AsyncMongoClient[dict[str, Any]]:
     try:
-        return AsyncMongoClient(uri, **CLIENT_OPTIONS)
+        return AsyncMongoClient(uri, **CLIENT_OPTIONS, **options)
     except (InvalidURI, ConfigurationError, ValueError) as error:
         raise DatabaseUnavailable(f"VERBATIM_MONGO_URI cannot be used: {error}") from error
 

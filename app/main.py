@@ -3,25 +3,40 @@
 import asyncio
 import signal
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 
 from app import __version__
-from app.api import auth, conversations, health, keys, messages, search, socket, turns, users
+from app.api import auth, conversations, health, keys, messages, metrics, search, socket, stats, training, turns, users
 from app.api.authentication import Authentication
 from app.api.docs import OPENAPI_PATH, add_docs
 from app.api.openapi_security import document_credentials
 from app.bootstrap import ensure_admin
 from app.config import Settings
 from app.conversations import text_index
+from app.kit.hardening import HeadLimit, SecurityHeaders
 from app.kit.logs import configure_logs
 from app.kit.middleware import BodyLimit, RequestContext
 from app.kit.problems import speak_problems
 from app.kit.streaming import Drain
 from app.services import Services, open_services
+
+MAX_URL_BYTES = 16 * 1024
+MAX_HEADER_BYTES = 32 * 1024
+CORS: Mapping[str, Any] = {
+    "allow_methods": ["GET", "POST", "PUT", "PATCH", "DELETE"],
+    "allow_headers": [
+        *("Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", "Last-Event-ID"),
+        "X-Request-Id",
+    ],
+    "expose_headers": ["Content-Disposition", "ETag", "Link", "Location", "Retry-After", "X-Request-Id"],
+    "max_age": 600,
+}
+"""What pages of allowed origins may send and read. There are no cookies, so no credentials to allow."""
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 RESOURCES = (
@@ -31,6 +46,8 @@ RESOURCES = (
     users,
     keys,
     search,
+    stats,
+    training,
     socket,
     auth,
 )  # the busiest first: routes are matched in this order
@@ -79,10 +96,15 @@ def build_app(settings: Settings, lifespan: Lifespan | None = None) -> FastAPI:
     document_credentials(app)
     app.add_middleware(Authentication)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.add_middleware(HeadLimit, max_url_bytes=MAX_URL_BYTES, max_header_bytes=MAX_HEADER_BYTES)
+    if settings.allowed_origins:
+        app.add_middleware(CORSMiddleware, allow_origins=settings.allowed_origins, **CORS)
+    app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestContext)
     for module in RESOURCES:
         app.include_router(module.routes, prefix="/api")
     app.include_router(health.routes)
+    app.include_router(metrics.routes)
     if settings.docs:
         add_docs(app)
     return app

@@ -16,7 +16,8 @@ from app.conversations.repository import ConversationRepository, DeletedConversa
 from app.conversations.search import MessageSearch
 from app.conversations.service import ConversationService
 from app.database import Database, open_database
-from app.exports.service import Sources
+from app.exports.service import ScopeOf, Sources
+from app.exports.training.reading import TranscriptSource
 from app.imports.drafts import DraftRepository
 from app.imports.service import ImportService
 from app.kit.changes import ChangeFeed
@@ -72,15 +73,23 @@ class Services:
     @property
     def sources(self) -> Sources:
         """The repositories of what can be exported."""
-        rows: tuple[Repository[Any], ...] = (self.users.rows, self.conversations.rows, self.conversations.messages)
+        rows: tuple[Repository[Any], ...] = (
+            self.users.rows,
+            self.conversations.rows,
+            self.conversations.messages,
+            self.turns.rows,
+        )
         return {each.resource.name: each for each in rows}
+
+    def transcripts(self, scope_of: ScopeOf) -> TranscriptSource:
+        """Whole conversations, as far as they may be seen."""
+        return TranscriptSource(self.conversations.rows, self.conversations.messages, self.turns.rows, scope_of)
 
     def open(self) -> None:
         """Follow what other processes write, and see to the turns of all of them."""
         self.changes.open()
         self.housekeeping.open()
-        if self.settings.search_builder:
-            self.content_index.open()
+        self.content_index.open(builds=self.settings.search_builder)
 
     async def aclose(self) -> None:
         """Let running turns finish for a while, then close what is open."""
@@ -158,7 +167,8 @@ def build_services(settings: Settings, database: Database) -> Services:
     models = LanguageModels(settings)
     changes = ChangeFeed(database.client[database.name])
     membership = Membership(WorkerRepository(lease_seconds=settings.turn_lease))
-    turns, housekeeping = _build_turns(settings, database, transcripts, models, changes, membership)
+    turn_rows = TurnRepository(cursors, turnstile)
+    turns, housekeeping = _build_turns(settings, database, turn_rows, transcripts, models, changes, membership)
     rooms = Rooms(conversations, turns.rows, TranscriptRepository(cursors), PresenceRepository(), membership, changes)
     housekeeping.inherit(rooms.tidy)
     return Services(
@@ -187,12 +197,13 @@ def build_services(settings: Settings, database: Database) -> Services:
 def _build_turns(
     settings: Settings,
     database: Database,
+    rows: TurnRepository,
     conversations: ConversationService,
     models: LanguageModels,
     changes: ChangeFeed,
     membership: Membership,
 ) -> tuple[TurnService, Housekeeping]:
-    rows, events = TurnRepository(database.cursors), EventRepository()
+    events = EventRepository()
     finisher = TurnFinisher(rows, events, conversations, database.transactions)
     options = AftermathOptions(settings.helper_model, settings.auto_titles)
     aftermath = Aftermath(rows, conversations, models, options)

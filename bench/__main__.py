@@ -19,6 +19,7 @@ from app.config import Settings
 from app.database import Database, open_database
 from bench import followers, turns
 from bench.arena import Arena, many_files
+from bench.exports import EXPORTED, exports
 from bench.peers import FakeUpstream, LiteLLM
 from bench.rest import rest
 from bench.search import DATA, MESSAGES, search
@@ -28,6 +29,7 @@ LITELLM = "BENCH_LITELLM"
 
 MEASUREMENTS: Mapping[str, Callable[[Arena], Awaitable[Sequence[Table]]]] = {
     "rest": rest,
+    "exports": exports,
     "added": turns.added,
     "slow": turns.slow,
     "reuse": turns.reuse,
@@ -38,6 +40,7 @@ MEASUREMENTS: Mapping[str, Callable[[Arena], Awaitable[Sequence[Table]]]] = {
 }
 _VARIABLES = f"""environment:
   {LITELLM}   path of LiteLLM's executable, which is else left out
+  {EXPORTED}  how many messages to export
   {MESSAGES}  how many messages to search, such as 10000,100000,1000000
   {DATA}      folder of the transcripts they are made of"""
 _WITH_LITELLM = frozenset(("added", "slow"))

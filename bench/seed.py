@@ -1,4 +1,4 @@
-"""What is measured on: 1,000 conversations with 100 messages each, of about 250 characters, English and Chinese."""
+"""What is measured on: conversations with 100 messages each, of about 250 characters, English and Chinese."""
 
 import random
 from datetime import UTC, datetime, timedelta
@@ -17,11 +17,11 @@ _WORDS = [
 ]
 
 
-async def seed(database: Database, owner_id: ObjectId) -> list[ObjectId]:
+async def seed(database: Database, owner_id: ObjectId, count: int = CONVERSATIONS) -> list[ObjectId]:
     """Store them; answers the ids of the conversations."""
     words = random.Random(7)
     start = datetime(2026, 1, 1, tzinfo=UTC)
-    conversations = [_conversation(owner_id, number, start) for number in range(CONVERSATIONS)]
+    conversations = [_conversation(owner_id, number, start) for number in range(count)]
     collections = database.client[database.name]
     await collections.conversations.insert_many(conversations)
     for number, conversation in enumerate(conversations):

@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.auth import PUBLIC_PATHS as SIGNING_IN
 from app.api.docs import ASSETS_PATH, DOCS_PATH, OPENAPI_PATH
+from app.api.metrics import METRICS_PATH
 from app.auth.credentials import parse_authorization
 from app.auth.principal import Principal
 from app.kit.errors import Unauthenticated, VerbatimError
@@ -16,7 +17,8 @@ from app.kit.middleware import address_of
 from app.kit.problems import as_verbatim_error, problem
 from app.services import Services
 
-_PUBLIC_PATHS = frozenset({"/health/live", "/health/ready", DOCS_PATH, OPENAPI_PATH}) | SIGNING_IN
+_PUBLIC_PATHS = SIGNING_IN | {"/health/live", "/health/ready", METRICS_PATH, DOCS_PATH, OPENAPI_PATH}
+"""Those that everybody may read, the metrics, which ask for a key of their own, and signing in."""
 _PUBLIC_PREFIX = f"{ASSETS_PATH}/"
 _BASIC_CHALLENGE = 'Basic realm="verbatim", charset="UTF-8"'
 

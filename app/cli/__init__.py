@@ -2,7 +2,7 @@
 
 import typer
 
-from app.cli import doctor, exports, imports, keys, openapi, reindex, serve, tokens, users
+from app.cli import doctor, exports, imports, keys, openapi, reindex, replica_set, serve, tokens, training, users
 
 _app = typer.Typer(
     name="verbatim",
@@ -14,11 +14,14 @@ _app = typer.Typer(
 _app.command("serve")(serve.serve)
 _app.command("import")(imports.import_file)
 _app.command("export")(exports.export)
+_app.command("export-training")(training.export_training)
 _app.add_typer(users.commands, name="user")
 _app.add_typer(keys.commands, name="key")
 _app.add_typer(tokens.commands, name="token")
 _app.command("doctor")(doctor.doctor)
 _app.command("reindex")(reindex.reindex)
+_app.command("replica-set")(replica_set.replica_set)
+_app.command("init-replica-set")(replica_set.init_replica_set)
 _app.command("openapi")(openapi.openapi)
 
 

@@ -99,6 +99,9 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=True,
+        forwarded_allow_ips=settings.trusted_proxies,
+        limit_concurrency=settings.max_connections,
         **SERVER_OPTIONS,
         # Turns are interrupted at the drain timeout, and whoever waits for one must still get its answer.
         timeout_graceful_shutdown=math.ceil(settings.drain_timeout + ENDING_SECONDS),

@@ -13,6 +13,8 @@ VerbatimError
 │   └── TurnInProgress          the conversation is being answered right now
 ├── PreconditionFailed 412      If-Match names another version; `current` holds the stored one
 ├── PayloadTooLarge 413         a body or document over its limit
+├── UrlTooLong 414              an address over its limit
+├── HeadersTooLarge 431         headers over their limit
 ├── TooManyLogins 429           passwords were tried too often, right or wrong; says when to retry
 ├── TooManySearches 429         searches that read rows take turns, and this one's did not come; says when to retry
 ├── Unavailable 503             cannot be served now; says when to retry
@@ -149,6 +151,18 @@ class PayloadTooLarge(VerbatimError):
     title = "This is larger than the limit"
 
 
+class UrlTooLong(VerbatimError):
+    status = 414
+    code = "url_too_long"
+    title = "The address is longer than the limit"
+
+
+class HeadersTooLarge(VerbatimError):
+    status = 431
+    code = "headers_too_large"
+    title = "The headers are larger than the limit"
+
+
 class TooManyLogins(VerbatimError):
     status = 429
     code = "too_many_logins"
@@ -162,7 +176,7 @@ class TooManyLogins(VerbatimError):
 class TooManySearches(VerbatimError):
     status = 429
     code = "too_many_searches"
-    title = "Too many searches that no index answers run at the same time; wait for yours to end, then ask again"
+    title = "Too many searches or summaries that read much run at the same time; wait for yours to end, then ask again"
 
     def __init__(self, detail: str = "", *, retry_after: int = 1, **members: Any) -> None:
         """`retry_after`: whole seconds until a new attempt makes sense."""

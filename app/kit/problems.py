@@ -10,6 +10,7 @@ from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from app.kit import metrics
 from app.kit.database_errors import UNSTORABLE, translate
 from app.kit.errors import FieldError, Invalid, VerbatimError
 from app.kit.logs import logger, request_id
@@ -52,6 +53,7 @@ def problem_body(error: VerbatimError) -> dict[str, Any]:
 
 
 def problem(error: VerbatimError) -> Response:
+    metrics.errors.labels(error.code).inc()
     return Response(to_json(problem_body(error)), error.status, headers=error.headers, media_type=PROBLEM_JSON)
 
 
@@ -85,8 +87,10 @@ _DESCRIPTIONS: Mapping[int, str] = {
     409: "Contradicts the stored state",
     412: "If-Match names another version; `current` shows the stored one",
     413: "Over a size limit",
+    414: "The address is over its limit",
     422: "Cannot be understood; `fields` names the places at fault",
     429: "Too many at the same time, or too often; see Retry-After",
+    431: "The headers are over their limit",
     502: "The language model's server failed",
     503: "Cannot be served now; see Retry-After",
 }
@@ -108,7 +112,11 @@ def speak_problems(app: FastAPI) -> None:
 
 
 def _document(openapi: dict[str, Any]) -> None:
-    """Put the problem document in the place of FastAPI's own validation error."""
+    """Put the problem document in the place of FastAPI's own validation error; name what may be too large."""
+    for operations in openapi["paths"].values():
+        for operation in operations.values():
+            if "requestBody" in operation:
+                operation["responses"].setdefault("413", problem_responses(413)[413])
     schemas = openapi.setdefault("components", {}).setdefault("schemas", {})
     schemas["Problem"] = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
     schemas.update(schemas["Problem"].pop("$defs"))

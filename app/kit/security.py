@@ -18,7 +18,7 @@ _hasher = PasswordHasher()
 _hashing = anyio.CapacityLimiter(4)
 """argon2 takes 64 MiB and a core for tens of milliseconds: few at once, and never in the event loop."""
 MAX_WAITING = 100
-"""Passwords that may wait for their turn, about two seconds; the next one is told to come back."""
+"""Passwords that may wait for their turn, some seconds; the next one is told to come back."""
 MAX_PASSWORD_CHARACTERS = 200
 
 KEY_PREFIX = "vb_"

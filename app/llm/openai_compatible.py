@@ -6,7 +6,7 @@ answer counts as complete, whatever becomes of the connection; `[DONE]` without 
 
 from collections.abc import AsyncGenerator, Iterator
 
-from app.config import MEBIBYTE, ProviderSettings
+from app.config import MEBIBYTE
 from app.llm.answer import AnswerText
 from app.llm.completions import Reader, reader_for
 from app.llm.connection import Body, Connection
@@ -17,6 +17,7 @@ from app.llm.request import request_body
 from app.llm.toolcalls import ToolCallPieces
 from app.llm.waits import Waits
 from app.llm.wire import Piece
+from app.upstream_settings import ProviderSettings
 
 MAX_EXPLANATION_BYTES = 64 * 1024
 

@@ -8,7 +8,7 @@ overrides single entries.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from app.config import Parameter, ProviderKind, ProviderSettings
+from app.upstream_settings import Parameter, ProviderKind, ProviderSettings
 
 Names = Mapping[Parameter, str | None]
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from app.config import Price
 from app.llm.provider import Usage
+from app.upstream_settings import Price
 
 _TOKENS = 1_000_000
 

@@ -8,9 +8,9 @@ from typing import Any, cast, get_args
 
 import orjson
 
-from app.config import Parameter
 from app.llm.presets import Names
 from app.llm.provider import ChatMessage, CompletionRequest, ToolCall
+from app.upstream_settings import Parameter
 
 NO_RESULT = "(no result)"
 

@@ -2,8 +2,8 @@
 
 import secrets
 
-from app.config import ProviderSettings
 from app.llm.provider import ProviderError
+from app.upstream_settings import ProviderSettings
 
 MAX_BACKOFF = 8.0
 

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
 from math import ceil
 
-from app.config import ProviderSettings, Settings
+from app.config import Settings
 from app.kit.errors import Invalid, Unavailable
 from app.llm.echo import Echo
 from app.llm.history import estimate_usage
@@ -14,6 +14,7 @@ from app.llm.openai_compatible import OpenAICompatible
 from app.llm.pricing import Prices
 from app.llm.provider import Chunk, CompletionRequest, Finish, ProviderError, Served, TextDelta, Usage
 from app.llm.upstream import Begun, Call, Upstream
+from app.upstream_settings import ProviderSettings
 
 _NO_LIMIT = 1_000_000
 # With these statuses an upstream refuses us or the model; with every other 4xx the request, as the next one would.

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from itertools import count
 from math import ceil
 
-from app.config import ProviderSettings
+from app.kit import metrics
 from app.kit.logs import logger
 from app.llm.breaker import Breaker
 from app.llm.provider import Attempt, Chunk, CompletionRequest, Provider, ProviderError
 from app.llm.retries import wait_before_retry
 from app.llm.slots import Slots
+from app.upstream_settings import ProviderSettings
 
 _QUEUE_SECONDS = 1
 """When to ask again if the queue is full."""
@@ -51,6 +52,7 @@ class Upstream:
         self.provider = provider
         self._settings = settings
         self._slots = Slots(settings.max_concurrency, settings.max_queue)
+        metrics.calls_waiting.labels(provider.name).set_function(lambda: self._slots.waiting)
         self._breaker = Breaker(settings.breaker_failures, settings.breaker_cooldown)
 
     def refusal(self) -> ProviderError | None:

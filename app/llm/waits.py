@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
-from app.config import ProviderSettings
 from app.llm.provider import ProviderError
+from app.upstream_settings import ProviderSettings
 
 
 class Waits:

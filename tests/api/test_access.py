@@ -1,5 +1,6 @@
 """Who may do what: every route of the application against one table."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ from fastapi import FastAPI
 from app.auth.schemas import KeyCreate
 from app.auth.sessions import Client
 from app.services import Services
+from tests.api.calls import fields_at_fault
 from tests.conftest import Person, client_of
 
 # What a route asks for; "anything" is any credential.
@@ -37,6 +39,8 @@ ROUTES = {
     "POST /api/conversations": "write",
     "GET /api/conversations": "read",
     "GET /api/conversations/export": "export",
+    "GET /api/conversations/export/training": "export",
+    "GET /api/conversations/export/training/report": "export",
     "POST /api/conversations/bulk": "write",
     "GET /api/conversations/{id}": "read",
     "PUT /api/conversations/{id}": "write",
@@ -54,6 +58,10 @@ ROUTES = {
     "GET /api/messages/{id}": "read",
     "PATCH /api/messages/{id}": "write",
     "GET /api/search": "read",
+    "GET /api/stats/messages": "read",
+    "GET /api/stats/usage": "read",
+    "GET /api/turns": "read",
+    "GET /api/turns/export": "export",
     "GET /api/turns/{id}": "read",
     "GET /api/turns/{id}/events": "read",
     "POST /api/turns/{id}/cancel": "write",
@@ -217,3 +225,15 @@ async def test_nothing_can_be_given_to_or_taken_from_another_by_naming_them(
     assert [each["status"] for each in bulk.json()["results"]] == [403]
     assert (await as_ben.get("/api/conversations", params={"owner_id": str(ana.id)})).json()["items"] == []
     assert [each["id"] for each in (await as_ana.get("/api/conversations")).json()["items"]] == [anas["conversations"]]
+
+
+async def test_no_list_overlooks_a_parameter_it_does_not_know(as_admin: httpx.AsyncClient) -> None:
+    """Those that read their parameters themselves have to look for it too, and name what else is wrong with them."""
+    for line in ROUTES:
+        method, _, path = line.partition(" ")
+        if method == "GET" and path.startswith("/api/"):
+            filled = re.sub("{[a-z_]+}", "0" * 24, path)
+            response = await as_admin.get(filled, params={"nothing": "1"})
+            assert response.status_code in (404, 422), line
+            if response.status_code == 422:
+                assert "query.nothing" in fields_at_fault(response), line

@@ -152,7 +152,7 @@ def test_a_key_that_no_header_can_carry_is_refused_by_the_settings(key: str) -> 
 
 
 def test_a_short_key_is_refused_in_production_and_never_shown() -> None:
-    with pytest.raises(ValidationError, match="at least 32 characters") as refused:
+    with pytest.raises(ValidationError, match="at least 32 random characters") as refused:
         Settings(_env_file=None, environment="production", bootstrap_key=SecretStr("short-one"))
     assert "short-one" not in str(refused.value)
     assert CHOSEN not in repr(Settings(_env_file=None, bootstrap_key=SecretStr(CHOSEN)))

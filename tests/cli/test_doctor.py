@@ -40,7 +40,7 @@ def test_settings_that_cannot_be_used_are_named_without_their_secrets(verbatim: 
     short = verbatim("doctor", status=1, bootstrap_key="too-short-a-key", environment="production")
 
     assert spaced.stderr.startswith("verbatim: VERBATIM_BOOTSTRAP_KEY: may hold only printable ASCII")
-    assert "at least 32 characters" in short.stderr
+    assert "at least 32 random characters" in short.stderr
     assert "two words" not in spaced.stderr
     assert "too-short-a-key" not in short.stderr
 

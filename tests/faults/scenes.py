@@ -64,9 +64,12 @@ class Scene:
 
     async def stored(self, member: Member | None = None) -> Stored:
         """What is stored; or what one member has, whether the others have it or not."""
-        uri = self._uri if member is None else f"mongodb://{member.host}/?directConnection=true"
-        concern = "majority" if member is None else "local"
-        async with AsyncMongoClient[dict[str, Any]](uri, **CLIENT_OPTIONS | {"readConcernLevel": concern}) as client:
+        options: dict[str, Any] = CLIENT_OPTIONS | {"readConcernLevel": "majority"}
+        uri = self._uri
+        if member is not None:
+            uri = f"mongodb://{member.host}/?directConnection=true"
+            options |= {"readConcernLevel": "local", **member.credentials}
+        async with AsyncMongoClient[dict[str, Any]](uri, **options) as client:
             return await Stored.read(client[self._database])
 
     def report(self, what: str) -> float:
@@ -88,14 +91,14 @@ async def scene(
     upstream.script["story"] = tell(pause=pause)
     database = f"verbatim_{ObjectId()}"
     shared = {
-        "mongo_uri": replica_set.uri,
+        "mongo_uri": replica_set.admin_uri,
         "database": database,
         "llm_providers": {"local": {"base_url": upstream.base_url}},
         "history_max_messages": 1,
         "log_level": "warning",
     }
     async with Fleet(nursery, folder, 2, **shared, **settings) as fleet:
-        yield Scene(fleet, replica_set.uri, database)
+        yield Scene(fleet, replica_set.admin_uri, database)
 
 
 @asynccontextmanager

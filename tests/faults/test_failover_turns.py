@@ -183,7 +183,7 @@ async def test_a_server_that_starts_while_the_primary_dies_waits_for_the_next_on
     async with asyncio.TaskGroup() as meanwhile:
         meanwhile.create_task(strike())
         database = f"starting_{int(seconds * 10)}"
-        async with ServerProcess(tmp_path, mongo_uri=replica_set.uri, database=database) as server:
+        async with ServerProcess(tmp_path, mongo_uri=replica_set.admin_uri, database=database) as server:
             async with server.client() as client:
                 assert (await client.get("/health/ready")).status_code == 200
             assert await server.terminate() == 0

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from app.config import ProviderSettings, Settings
+from app.config import Settings
 from app.llm.openai_compatible import OpenAICompatible
 from app.llm.provider import ChatMessage, Chunk, CompletionRequest, Finish, Provider, ProviderError, TextDelta
 from app.llm.service import LanguageModels
+from app.upstream_settings import ProviderSettings
 from tests.upstream import Upstream
 
 Connect = Callable[..., OpenAICompatible]

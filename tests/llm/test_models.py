@@ -5,7 +5,7 @@ from contextlib import aclosing
 
 import pytest
 
-from app.config import Price, Settings
+from app.config import Settings
 from app.kit.errors import Invalid
 from app.llm.provider import (
     Attempt,
@@ -19,6 +19,7 @@ from app.llm.provider import (
     Usage,
 )
 from app.llm.service import LanguageModels
+from app.upstream_settings import Price
 from tests.llm.conftest import MakeModels, ask, collect
 from tests.upstream import Upstream, answer, chunk, events, refuse
 

@@ -5,8 +5,9 @@ from typing import Any, get_args
 import pytest
 from pydantic import ValidationError
 
-from app.config import KINDS, KINDS_WITHOUT_ADDRESS, ProviderKind, ProviderSettings, Settings
+from app.config import Settings
 from app.llm.presets import PRESETS, endpoint
+from app.upstream_settings import KINDS, KINDS_WITHOUT_ADDRESS, ProviderKind, ProviderSettings
 from tests.llm.conftest import MakeModels, ask, collect
 from tests.upstream import Upstream
 

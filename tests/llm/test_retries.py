@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from app.config import ProviderSettings
 from app.llm.provider import Attempt, Finish, ProviderError, Served, TextDelta
 from app.llm.retries import MAX_BACKOFF, wait_before_retry
 from app.llm.service import LanguageModels
+from app.upstream_settings import ProviderSettings
 from tests.llm.conftest import MakeModels, ask, collect, fail
 from tests.upstream import SCRIPT, Behaviour, Upstream, chunk, cut, events, in_turn, raw, refuse, stall
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from bson import ObjectId
 
-from app.config import ProviderSettings, Settings
+from app.config import Settings
 from app.database import Database
 from app.kit.repository import EVERYTHING, Row
 from app.services import Services, build_services
@@ -19,6 +19,7 @@ from app.turns.model import Turn
 from app.turns.model import TurnEvents as StoredEvents
 from app.turns.schemas import TurnCreate
 from app.turns.streams import TurnEvents, outcome_of
+from app.upstream_settings import ProviderSettings
 from tests.conftest import DATABASE, Person
 from tests.upstream import Upstream
 

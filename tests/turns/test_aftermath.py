@@ -7,9 +7,10 @@ from typing import Any
 import httpx
 import pytest
 
-from app.config import ProviderSettings, Settings
+from app.config import Settings
 from app.turns import aftermath
 from app.turns.aftermath import read_suggestions, read_title
+from app.upstream_settings import ProviderSettings
 from tests.conftest import DATABASE
 from tests.streams import joined, stream
 from tests.turns.conftest import messages_of, new_conversation

@@ -8,7 +8,8 @@ import httpx
 import pytest
 from aiohttp import web
 
-from app.config import ProviderSettings, Settings
+from app.config import Settings
+from app.upstream_settings import ProviderSettings
 from tests.conftest import DATABASE
 from tests.streams import joined, stream
 from tests.turns.conftest import messages_of

@@ -6,13 +6,13 @@
 - CSV and JSON Lines send each batch as it comes, the header with the first one: a source that is refused by its
   database sends no byte. An error later is raised to the consumer, which must then break the connection so that nobody
   takes the part for the whole;
-- XLSX sends its first byte once the workbook is complete, so an error is never a truncated file;
+- XLSX and Parquet send their first byte once the file is complete, so an error is never a truncated file;
 - a consumer that stops early, by `aclose()` or by cancellation, leaves no thread, no file and no open source behind.
 """
 
 from collections.abc import Mapping
 
-from app.kit.export import csv_writer, jsonl_writer, xlsx_writer
+from app.kit.export import csv_writer, jsonl_writer, parquet_writer, xlsx_writer
 from app.kit.export.model import ExportOptions, Format, Heading, Row
 
 __all__ = ["FORMATS", "ExportOptions", "Format", "Heading", "Row"]
@@ -28,6 +28,13 @@ FORMATS: Mapping[str, Format] = {
             xlsx_writer.stream,
         ),
         Format("jsonl", "application/x-ndjson", "jsonl", jsonl_writer.stream),
+        Format(
+            "parquet",
+            "application/vnd.apache.parquet",
+            "parquet",
+            parquet_writer.stream,
+            is_installed=parquet_writer.IS_INSTALLED,
+        ),
     )
 }
 """The formats by the name a client asks for."""

@@ -3,6 +3,9 @@
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from importlib.resources import files
+from zoneinfo import ZoneInfo
 
 from app.kit.resource import Kind
 
@@ -12,6 +15,8 @@ mappings or None."""
 
 EXCEL_ROWS = 1_048_576
 ABOUT = "About"
+TIME_ZONES = frozenset(files("tzdata").joinpath("zones").read_text().split())
+"""Names of the IANA database, the same on every machine; an operating system's may lack some or count leap seconds."""
 _SHEET_NAME = re.compile(r"(?!')[^\[\]:*?/\\\x00-\x1f]{1,24}(?<!')")
 
 
@@ -30,9 +35,11 @@ class ExportOptions:
 
     `raw`: CSV for machines, without byte order mark and formula guard. `sheet_name`: of the sheets with rows, up to
     24 characters that Excel allows. `sheet_rows`: rows of a sheet, its header included, before the next one begins.
+    `tz`: the IANA name of the time zone that instants are shown in; JSON Lines and JSON in cells are always UTC.
     """
 
     raw: bool = False
+    tz: str = "UTC"
     sheet_name: str = "Data"
     sheet_rows: int = EXCEL_ROWS
 
@@ -41,6 +48,13 @@ class ExportOptions:
             raise ValueError(f"{self.sheet_name!r} cannot name a sheet")
         if not 2 <= self.sheet_rows <= EXCEL_ROWS:
             raise ValueError(f"a sheet has 2 to {EXCEL_ROWS} rows, not {self.sheet_rows}")
+        if self.tz not in TIME_ZONES:
+            raise ValueError(f"{self.tz!r} is no time zone; one is named like Europe/Berlin, Asia/Shanghai or UTC")
+
+    @cached_property
+    def zone(self) -> ZoneInfo:
+        """The time zone's rules; the first use of each reads a small file, so use it in a thread."""
+        return ZoneInfo(self.tz)
 
 
 Stream = Callable[
@@ -56,12 +70,14 @@ Raises ValueError at the call when the headings cannot be written, and while ite
 
 @dataclass(frozen=True)
 class Format:
-    """A file format: its name, media type, file name extension without a dot, and its writer."""
+    """A file format: its name, media type, file name extension without a dot, its writer, and whether the packages that
+    this one needs are there; without them its writer raises Invalid, saying what to install."""
 
     name: str
     media_type: str
     extension: str
     stream: Stream
+    is_installed: bool = True
 
 
 def require_unique(what: str, values: Iterable[str]) -> None:
