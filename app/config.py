@@ -7,6 +7,7 @@ Read from the environment (`VERBATIM_<NAME>`), from `.env` in the working folder
 import os
 import re
 from collections.abc import Callable
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +18,7 @@ from app.oidc_settings import OidcSettings
 from app.upstream_settings import KINDS, KINDS_WITHOUT_ADDRESS, Price, ProviderSettings
 
 MEBIBYTE = 1024 * 1024
+_HOST_NAME = r"(?:[A-Za-z0-9][A-Za-z0-9_-]*\.)*[A-Za-z][A-Za-z0-9-]*"
 SECRETS_VARIABLE = "VERBATIM_SECRETS"
 USUAL_SECRETS = "/run/secrets"
 
@@ -113,6 +115,15 @@ class Settings(BaseSettings):
     turn_lease: float = Field(
         10, ge=1, le=600, description="seconds of silence after which a process counts as dead and its turns are ended"
     )
+    export_workers: int = Field(
+        2, ge=0, le=32, description="export jobs at the same time in this process; 0 leaves them to others"
+    )
+    export_days: float = Field(7, gt=0, le=3650, description="days that an export job and its file are kept")
+    export_max_jobs: int = Field(3, ge=1, description="unfinished export jobs of one user")
+    export_max_bytes: int = Field(1024 * MEBIBYTE, ge=1, description="kept export files of one user, in all")
+    export_slice_rows: int = Field(
+        2000, ge=1, le=10_000, description="rows that an export job stores at once; a killed one repeats no more"
+    )
     allowed_origins: list[str] = Field(
         default_factory=list,
         description="JSON: origins of web pages, besides the server's own, that may use the API and open a WebSocket",
@@ -129,6 +140,13 @@ class Settings(BaseSettings):
         False, description="keep a text index of messages for match=text; each insert pays for it"
     )
     text_language: TextLanguage = Field("english", description="whose word stems the text index has; none: whole words")
+    webhook_delivery: bool = Field(True, description="take part in telling webhooks what happens")
+    webhook_allow: list[str] = Field(
+        default_factory=list,
+        description="JSON: hosts, addresses and networks that webhooks may reach besides the public internet",
+    )
+    webhook_timeout: float = Field(15, gt=0, le=60, description="seconds that one delivery may take")
+    webhook_log_days: int = Field(7, ge=2, le=365, description="days for which deliveries are kept")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe line to log")
     log_format: Literal["console", "json"] = Field("console", description="for people, or for machines")
     metrics_key: SecretStr | None = Field(None, description="who has it may read /metrics; admins may anyway")
@@ -142,6 +160,14 @@ class Settings(BaseSettings):
             if not re.fullmatch(r"https?://[^/?#\s]+", origin):
                 raise ValueError(f"{origin!r} is no origin such as https://chat.example.com")
         return [origin.lower() for origin in origins]
+
+    @field_validator("webhook_allow")
+    @classmethod
+    def _reachable(cls, entries: list[str]) -> list[str]:
+        for entry in entries:
+            if not _is_network(entry) and not re.fullmatch(_HOST_NAME, entry):
+                raise ValueError(f"{entry!r} is no host, address or network such as hooks.example.com or 10.1.0.0/16")
+        return [entry.lower() for entry in entries]
 
     @field_validator("bootstrap_key")
     @classmethod
@@ -255,6 +281,14 @@ _UNSAFE: tuple[tuple[Callable[[Settings], bool], str], ...] = (
     ),
 )
 """What production refuses, with a sentence each."""
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ip_network(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _with_address() -> tuple[str, ...]:

@@ -26,6 +26,8 @@ from app.auth.signing import SigningKey
 from app.auth.throttle import LoginAttempts
 from app.config import Settings
 from app.conversations.model import Conversation, Message
+from app.exports.model import ExportJob, ExportSchedule
+from app.jobs.model import FileChunk
 from app.kit.deadlines import READ_SECONDS, WRITE_SECONDS
 from app.kit.idempotency import IdempotencyRecord
 from app.kit.logs import logger
@@ -37,6 +39,7 @@ from app.rooms.model import Presence
 from app.search.model import SearchBlock, SearchIndex, SearchKeys, SearchRemoved, SearchSegment
 from app.turns.model import Turn, TurnEvents, Worker
 from app.users.model import User
+from app.webhooks.model import Delivery, Hook, RelayState, Webhook
 
 DOCUMENTS: list[type[Document]] = [
     User,
@@ -57,6 +60,13 @@ DOCUMENTS: list[type[Document]] = [
     SearchBlock,
     SearchKeys,
     SearchRemoved,
+    Webhook,
+    Delivery,
+    RelayState,
+    Hook,
+    ExportJob,
+    ExportSchedule,
+    FileChunk,
 ]
 
 CLIENT_OPTIONS: dict[str, Any] = {

@@ -11,7 +11,25 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from app import __version__
-from app.api import auth, conversations, health, keys, messages, metrics, search, socket, stats, training, turns, users
+from app.api import (
+    auth,
+    conversations,
+    export_schedules,
+    exports,
+    health,
+    hooks,
+    keys,
+    messages,
+    metrics,
+    search,
+    socket,
+    stats,
+    training,
+    turns,
+    users,
+    webhook_events,
+    webhooks,
+)
 from app.api.authentication import Authentication
 from app.api.docs import OPENAPI_PATH, add_docs
 from app.api.openapi_security import document_credentials
@@ -47,8 +65,12 @@ RESOURCES = (
     keys,
     search,
     stats,
+    exports,
+    export_schedules,
     training,
     socket,
+    webhooks,
+    hooks,
     auth,
 )  # the busiest first: routes are matched in this order
 
@@ -78,6 +100,7 @@ def serve_with(app: FastAPI, services: Services, drain: Drain) -> None:
     runner = services.turns.runner
     drain.then(lambda: runner.stop(services.settings.drain_timeout))
     drain.then(services.rooms.stop)
+    drain.then(services.exports.jobs.stop)
 
 
 def build_app(settings: Settings, lifespan: Lifespan | None = None) -> FastAPI:
@@ -105,6 +128,7 @@ def build_app(settings: Settings, lifespan: Lifespan | None = None) -> FastAPI:
         app.include_router(module.routes, prefix="/api")
     app.include_router(health.routes)
     app.include_router(metrics.routes)
+    app.webhooks.include_router(webhook_events.told)
     if settings.docs:
         add_docs(app)
     return app

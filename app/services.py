@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Literal
 
 from bson import ObjectId
@@ -16,10 +17,17 @@ from app.conversations.repository import ConversationRepository, DeletedConversa
 from app.conversations.search import MessageSearch
 from app.conversations.service import ConversationService
 from app.database import Database, open_database
+from app.exports.jobs import ExportJobs, ExportQuota
+from app.exports.repository import ExportRepository, ScheduleRepository
+from app.exports.schedules import ExportSchedules
 from app.exports.service import ScopeOf, Sources
 from app.exports.training.reading import TranscriptSource
 from app.imports.drafts import DraftRepository
 from app.imports.service import ImportService
+from app.jobs.files import JobFiles
+from app.jobs.service import JobOptions, Jobs
+from app.jobs.upkeep import StrayFiles
+from app.kit.addresses import AddressGuard
 from app.kit.changes import ChangeFeed
 from app.kit.errors import Conflict
 from app.kit.etag import Versions
@@ -43,6 +51,15 @@ from app.turns.streams import TurnStreams
 from app.turns.workers import Membership, WorkerRepository
 from app.users.repository import UserRepository
 from app.users.service import UserService
+from app.webhooks.dispatcher import Dispatcher
+from app.webhooks.events import EventReader, sources
+from app.webhooks.inbound import InboundHooks
+from app.webhooks.relay import Relay
+from app.webhooks.repository import DeliveryRepository, HookRepository, RelayRepository, WebhookRepository
+from app.webhooks.retries import Times
+from app.webhooks.sender import Sender
+from app.webhooks.service import WebhookService
+from app.webhooks.subscriptions import Subscriptions
 
 Fate = Literal["delete", "keep"]
 """What becomes of a deleted user's conversations."""
@@ -60,11 +77,14 @@ class Services:
     search: MessageSearch
     turns: TurnService
     imports: ImportService
+    exports: ExportJobs
+    schedules: ExportSchedules
     models: LanguageModels
     changes: ChangeFeed
     housekeeping: Housekeeping
     rooms: Rooms
     content_index: TextIndex
+    webhooks: WebhookService
 
     @property
     def keys(self) -> KeyService:
@@ -90,10 +110,17 @@ class Services:
         self.changes.open()
         self.housekeeping.open()
         self.content_index.open(builds=self.settings.search_builder)
+        if self.settings.webhook_delivery:
+            self.webhooks.open()
+        self.exports.open(self.sources, slice_rows=self.settings.export_slice_rows)
+        self.schedules.open()
 
     async def aclose(self) -> None:
         """Let running turns finish for a while, then close what is open."""
+        await self.schedules.aclose()
+        await self.exports.jobs.aclose()
         await self.turns.runner.aclose(self.settings.drain_timeout)
+        await self.webhooks.aclose()
         await self.rooms.aclose()
         await self.housekeeping.aclose()
         await self.content_index.aclose()
@@ -118,15 +145,18 @@ class Services:
             )
 
         async def remove() -> None:
+            await self.schedules.rows.delete_of_owner(id)
             await self.users.delete(scope, id)
             await self.keys.rows.delete_of_user(id)
             await self.access.sessions.rows.remove_of_user(id)
+            await self.webhooks.forget_owner(id)
 
         with self.keys.forgetting():
             await self.users.disable(scope, id, versions)  # so that no conversation is added any more
         while conversations == "delete" and (ids := await owned.ids_of_owner(id, limit=PURGE_BATCH)):
             for each in ids:
                 await self.purge_conversation(EVERYTHING, each)
+        await self.exports.delete_of_user(id)
         with self.keys.forgetting():
             await self.database.transactions.run(remove)
 
@@ -137,6 +167,7 @@ class Services:
         async with self.conversations.alone(id):
             await self.turns.purge(id)
             await self.conversations.purge(scope, id)
+            await self.webhooks.forget_conversation(id)
 
 
 @asynccontextmanager
@@ -171,6 +202,9 @@ def build_services(settings: Settings, database: Database) -> Services:
     turns, housekeeping = _build_turns(settings, database, turn_rows, transcripts, models, changes, membership)
     rooms = Rooms(conversations, turns.rows, TranscriptRepository(cursors), PresenceRepository(), membership, changes)
     housekeeping.inherit(rooms.tidy)
+    exports = _build_exports(settings, database, users, membership, changes)
+    housekeeping.inherit(exports.jobs.upkeep.tidy)
+    housekeeping.inherit(StrayFiles(exports.jobs.files, [exports.rows]).tidy)
     return Services(
         settings=settings,
         database=database,
@@ -186,12 +220,25 @@ def build_services(settings: Settings, database: Database) -> Services:
         ),
         turns=turns,
         imports=ImportService(conversations, DraftRepository(cursors), messages, transactions),
+        exports=exports,
+        schedules=ExportSchedules(ScheduleRepository(cursors), exports, transactions),
         models=models,
         changes=changes,
         housekeeping=housekeeping,
         rooms=rooms,
         content_index=index,
+        webhooks=_build_webhooks(settings, database, transcripts, turns, users),
     )
+
+
+def _build_exports(
+    settings: Settings, database: Database, users: UserRepository, membership: Membership, changes: ChangeFeed
+) -> ExportJobs:
+    rows = ExportRepository(database.cursors)
+    options = JobOptions(workers=settings.export_workers, kept=timedelta(days=settings.export_days))
+    jobs = Jobs(rows, JobFiles(), database.transactions, membership, changes, options)
+    quota = ExportQuota(settings.export_max_jobs, settings.export_max_bytes)
+    return ExportJobs(jobs, rows, users, database.cursors, quota)
 
 
 def _build_turns(
@@ -240,3 +287,29 @@ def _build_turns(
         go_on=go_on,
     )
     return turns, housekeeping
+
+
+def _build_webhooks(
+    settings: Settings,
+    database: Database,
+    conversations: ConversationService,
+    turns: TurnService,
+    users: UserRepository,
+) -> WebhookService:
+    rows, deliveries = WebhookRepository(database.cursors), DeliveryRepository(database.cursors)
+    state = RelayRepository(lease_seconds=settings.turn_lease)
+    times, guard = Times(kept=timedelta(days=settings.webhook_log_days)), AddressGuard(settings.webhook_allow)
+    subscriptions = Subscriptions(rows, users, times)
+    sender = Sender(guard, timeout=settings.webhook_timeout)
+    dispatcher = Dispatcher(rows, deliveries, sender, times, lease_seconds=2 * settings.webhook_timeout + 1)
+    told = sources(conversations.rows, conversations.messages, turns.rows)
+    relay = Relay(
+        database.client[database.name],
+        state,
+        deliveries,
+        subscriptions,
+        lambda types: EventReader(told, types),
+        dispatcher.wake,
+    )
+    inbound = InboundHooks(HookRepository(database.cursors), conversations, users)
+    return WebhookService(rows, deliveries, state, relay, dispatcher, inbound, guard, times)

@@ -98,7 +98,9 @@ def settings(tmp_path: Path) -> Settings:
 
     Nobody builds the index of messages unless a test does, whose threads would be there by chance.
     """
-    return Settings(_env_file=None, data=tmp_path, database=DATABASE, drain_timeout=2, search_builder=False)
+    return Settings(
+        _env_file=None, data=tmp_path, database=DATABASE, drain_timeout=2, search_builder=False, webhook_delivery=False
+    )
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Who is asking is settled before anything of the request is read: deny by default, one door for every credential."""
 
+import re
 from typing import cast
 
 from pymongo.errors import PyMongoError
@@ -21,6 +22,8 @@ _PUBLIC_PATHS = SIGNING_IN | {"/health/live", "/health/ready", METRICS_PATH, DOC
 """Those that everybody may read, the metrics, which ask for a key of their own, and signing in."""
 _PUBLIC_PREFIX = f"{ASSETS_PATH}/"
 _BASIC_CHALLENGE = 'Basic realm="verbatim", charset="UTF-8"'
+_SIGNED_PATH = re.compile("/api/hooks/[^/]+")
+"""Where other systems post: the route itself asks for a signature."""
 
 
 class Authentication:
@@ -30,7 +33,7 @@ class Authentication:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and not _is_public(scope["path"]):
+        if scope["type"] == "http" and not _is_public(scope["method"], scope["path"]):
             try:
                 principal = await _principal(scope)
             except (VerbatimError, PyMongoError) as error:
@@ -43,8 +46,12 @@ class Authentication:
         await self.app(scope, receive, send)
 
 
-def _is_public(path: str) -> bool:
-    return path in _PUBLIC_PATHS or path.startswith(_PUBLIC_PREFIX)
+def _is_public(method: str, path: str) -> bool:
+    return (
+        path in _PUBLIC_PATHS
+        or path.startswith(_PUBLIC_PREFIX)
+        or (method == "POST" and _SIGNED_PATH.fullmatch(path) is not None)
+    )
 
 
 async def _principal(scope: Scope) -> Principal:

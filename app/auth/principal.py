@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from bson import ObjectId
 
@@ -19,24 +19,25 @@ ROLE_PERMISSIONS: Mapping[Role, frozenset[Permission]] = {
     "admin": frozenset({"read", "write", "export", "admin"}),
 }
 ROLES_THAT_SEE_EVERYTHING: frozenset[Role] = frozenset({"analyst", "admin"})
-PRIVATE_RESOURCES = frozenset({"keys", "sessions"})
+PRIVATE_RESOURCES = frozenset({"keys", "sessions", "webhooks", "deliveries", "hooks", "exports", "export-schedules"})
 """Resources of which only admins see other people's rows."""
 
 
 @dataclass(frozen=True)
 class Credential:
-    """How somebody got in: with an API key, a token of one of our sessions, a password, or an issuer's token.
+    """How somebody got in: with an API key, a token of one of our sessions, a password, or an issuer's token; or with
+    none, because what they have asked for before runs now.
 
     `id`: of the key or of the session; the others have none.
     """
 
-    kind: Literal["key", "session", "password", "issuer"]
+    kind: Literal["key", "session", "password", "issuer", "none"]
     id: ObjectId | None = None
 
 
 @dataclass(frozen=True)
 class Principal:
-    """A user who came with a credential that counts; the same whichever it was."""
+    """A user who came with a credential that counts, the same whichever; or in whose name something runs later."""
 
     user_id: ObjectId
     credential: Credential
@@ -56,6 +57,13 @@ class Principal:
     def session_id(self) -> ObjectId | None:
         """The session, if they came with its token."""
         return self.credential.id if self.credential.kind == "session" else None
+
+    @classmethod
+    def on_behalf_of(cls, user: Mapping[str, Any]) -> "Principal | None":
+        """Who a user is without any credential, for what runs later in their name; None when they are locked out."""
+        if user["disabled"]:
+            return None
+        return cls(user["_id"], Credential("none"), user["role"], ROLE_PERMISSIONS[user["role"]])
 
     def scope(self, resource: Resource) -> Scope:
         """Which rows of the resource this principal may see: part of every query."""

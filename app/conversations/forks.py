@@ -11,7 +11,7 @@ from typing import Any
 import pymongo
 from bson import ObjectId
 
-from app.conversations.model import Conversation, Parent
+from app.conversations.model import Conversation, Parent, Transition
 from app.conversations.repository import ConversationRepository, MessageRepository
 from app.conversations.schemas import ForkCreate
 from app.kit.clock import now
@@ -62,7 +62,8 @@ class Forks:
         if await self._messages.count(id) != draft["last_seq"]:
             raise Conflict("The conversation was removed while it was forked.", reason="purged")
         await self._messages.show(id)
-        return await self._drafts.update(EVERYTHING, id, {"$set": {"status": "active"}})
+        change = {"status": "active", **Transition.stored("created", draft["owner_id"])}
+        return await self._drafts.update(EVERYTHING, id, {"$set": change})
 
     async def discard(self, draft: Row) -> None:
         """Remove a draft that is not wanted, unless it was published after all."""

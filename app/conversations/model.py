@@ -8,6 +8,7 @@ from bson import ObjectId
 from pydantic import BaseModel, Field
 from pymongo import ASCENDING, IndexModel
 
+from app.kit.clock import now
 from app.kit.documents import StoredDocument
 from app.kit.indexes import PRESENT, found_by, found_unless, lacking, one_of, ordered_by, summed_by
 from app.kit.windows import window_indexes
@@ -85,6 +86,20 @@ class Fault(BaseModel):
     message: str
 
 
+class Transition(BaseModel):
+    """What has last become of a conversation. Who follows the changes is told of it here, owner included: by then the
+    row may be gone."""
+
+    event: Literal["created", "deleted", "restored"]
+    at: datetime
+    owner_id: PydanticObjectId
+
+    @classmethod
+    def stored(cls, event: Literal["created", "deleted", "restored"], owner_id: ObjectId) -> dict[str, Any]:
+        """The field that says what becomes of a conversation now."""
+        return {"transition": cls(event=event, at=now(), owner_id=PydanticObjectId(owner_id)).model_dump()}
+
+
 class Conversation(StoredDocument):
     windowed: ClassVar = ("title",)
 
@@ -105,6 +120,8 @@ class Conversation(StoredDocument):
     """Turns behind it, in order."""
     parent: Parent | None = None
     source_id: str | None = None
+    transition: Transition | None = None
+    """None as long as it has only been inserted."""
 
     class Settings:
         name = "conversations"
@@ -152,6 +169,7 @@ class Message(StoredDocument):
         indexes: ClassVar = [
             IndexModel([("conversation_id", ASCENDING), ("seq", ASCENDING)], name="seq_v1", unique=True),
             *ordered_by("created_at", owner="owner_id"),
+            *ordered_by("updated_at"),
             *found_by("model", "provider", "error.code", "feedback.rating", owner="owner_id", only=PRESENT),
             *found_unless("stop", "finish_reason", owner="owner_id"),
             *found_unless("complete", "status", owner="owner_id"),

@@ -9,7 +9,7 @@ from typing import Any
 from bson import ObjectId
 
 from app.conversations.forks import Forks
-from app.conversations.model import Conversation, Message
+from app.conversations.model import Conversation, Message, Transition
 from app.conversations.repository import (
     ConversationRepository,
     DeletedConversationRepository,
@@ -79,7 +79,9 @@ class ConversationService:
         """
 
         async def write() -> None:
-            row = await self.rows.update(scope, id, {"$set": {"status": "deleted"}}, versions=versions)
+            owner = await self.rows.get(scope, id, fields=("owner_id",))
+            change = {"status": "deleted", **Transition.stored("deleted", owner["owner_id"])}
+            row = await self.rows.update(scope, id, {"$set": change}, versions=versions)
             await self.messages.hide(id, after_seq=row["last_seq"] - HIDDEN_AT_ONCE)
 
         async with self.alone(id):
@@ -100,7 +102,8 @@ class ConversationService:
             if await self.messages.count(id) < row["last_seq"]:
                 raise Conflict("This conversation is being removed for good.", reason="purged")
             await self.messages.show(id)
-            return await self.deleted.update(scope, id, {"$set": {"status": "active"}})
+            change = {"status": "active", **Transition.stored("restored", row["owner_id"])}
+            return await self.deleted.update(scope, id, {"$set": change})
 
     async def condemn(self, scope: Scope, id: ObjectId, versions: Versions) -> None:
         """Make it a deleted conversation if it is not one yet, as `purge` needs it. Raises NotFound."""

@@ -1,7 +1,7 @@
 """How a file is laid out: which columns of a table, in which format, with what said about it."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -49,10 +49,16 @@ class Layout:
     def filename(self, started: datetime) -> str:
         return f"{self.table.name}-{started:%Y%m%dT%H%M%SZ}.{self.format.extension}"
 
-    def stream(self, batches: AsyncIterator[list[Row]], about: Mapping[str, str]) -> AsyncGenerator[bytes, None]:
-        """The file of these rows, whose joined rows lie in them under the joins' names. Closes `batches`."""
+    def stream(
+        self, batches: AsyncIterator[list[Row]], about: Mapping[str, str], *, continues: bool = False
+    ) -> AsyncGenerator[bytes, None]:
+        """The file of these rows, whose joined rows lie in them under the joins' names. Closes `batches`.
+
+        `continues`: rather what comes behind the file of the rows before them.
+        """
         headings = [Heading(column.name, column.label, column.kind) for column in self.columns]
-        return self.format.stream(headings, _picked(batches, self.columns), about, self.options)
+        options = replace(self.options, continues=continues)
+        return self.format.stream(headings, _picked(batches, self.columns), about, options)
 
 
 def lay_out(table: Table, request: FileRequest) -> Layout:

@@ -12,7 +12,7 @@ from itertools import accumulate
 from bson import ObjectId
 from pymongo.errors import DuplicateKeyError
 
-from app.conversations.model import Conversation, Message
+from app.conversations.model import Conversation, Message, Transition
 from app.conversations.repository import MessageRepository
 from app.conversations.resource import CONVERSATIONS
 from app.kit.cancellation import raise_if_cancelled
@@ -52,7 +52,11 @@ class Drafts:
         await self._fill(id, [message.model_copy(update=hidden) for message in messages])
         await self._messages.show(id)
         try:
-            place = {"source_id": conversation.source_id, "status": conversation.status}
+            place = {
+                "source_id": conversation.source_id,
+                "status": conversation.status,
+                **Transition.stored("created", conversation.owner_id),
+            }
             await self._rows.update(scope, id, {"$set": place})
         except DuplicateKeyError:
             await self._messages.hide(id)  # it has come another way meanwhile, and this one stays deleted

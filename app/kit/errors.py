@@ -7,6 +7,7 @@ VerbatimError
 │   ├── QueryTooExpensive       the search did not end within its budget
 │   └── IdempotencyKeyReused    the same key came with another request
 ├── Unauthenticated 401         no credential, or one that is not known
+├── WrongSignature 401          a message of another server that is not signed as it must be
 ├── Forbidden 403               known, but not allowed to do this
 ├── NotFound 404                absent, or not yours: both look the same
 ├── Conflict 409                the request contradicts the stored state
@@ -14,9 +15,11 @@ VerbatimError
 ├── PreconditionFailed 412      If-Match names another version; `current` holds the stored one
 ├── PayloadTooLarge 413         a body or document over its limit
 ├── UrlTooLong 414              an address over its limit
+├── RangeNotSatisfiable 416     the part of the file that was asked for lies behind its end
 ├── HeadersTooLarge 431         headers over their limit
 ├── TooManyLogins 429           passwords were tried too often, right or wrong; says when to retry
 ├── TooManySearches 429         searches that read rows take turns, and this one's did not come; says when to retry
+├── TooManyJobs 429             so many jobs of this user are unfinished already
 ├── Unavailable 503             cannot be served now; says when to retry
 │   └── OutcomeUnknown          a write that may or may not have happened: retry with the same key
 └── UpstreamFailed 502          the language model's server failed
@@ -109,6 +112,15 @@ class Unauthenticated(VerbatimError):
         super().__init__(detail, headers={"WWW-Authenticate": f"{CHALLENGE}{error}"}, **members)
 
 
+class WrongSignature(VerbatimError):
+    status = 401
+    code = "wrong_signature"
+    title = "The message is not signed with a secret of this hook, or not within five minutes of now"
+
+    def __init__(self, detail: str = "", **members: Any) -> None:
+        super().__init__(detail, headers={"WWW-Authenticate": 'Webhook-Signature realm="verbatim"'}, **members)
+
+
 class Forbidden(VerbatimError):
     status = 403
     code = "forbidden"
@@ -151,6 +163,12 @@ class PayloadTooLarge(VerbatimError):
     title = "This is larger than the limit"
 
 
+class RangeNotSatisfiable(VerbatimError):
+    status = 416
+    code = "range_not_satisfiable"
+    title = "The file ends before the part that you ask for"
+
+
 class UrlTooLong(VerbatimError):
     status = 414
     code = "url_too_long"
@@ -179,6 +197,16 @@ class TooManySearches(VerbatimError):
     title = "Too many searches or summaries that read much run at the same time; wait for yours to end, then ask again"
 
     def __init__(self, detail: str = "", *, retry_after: int = 1, **members: Any) -> None:
+        """`retry_after`: whole seconds until a new attempt makes sense."""
+        super().__init__(detail, headers={"Retry-After": str(retry_after)}, **members)
+
+
+class TooManyJobs(VerbatimError):
+    status = 429
+    code = "too_many_jobs"
+    title = "Too many of your jobs are unfinished; wait for one to end, or cancel it"
+
+    def __init__(self, detail: str = "", *, retry_after: int = 10, **members: Any) -> None:
         """`retry_after`: whole seconds until a new attempt makes sense."""
         super().__init__(detail, headers={"Retry-After": str(retry_after)}, **members)
 

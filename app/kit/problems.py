@@ -88,6 +88,7 @@ _DESCRIPTIONS: Mapping[int, str] = {
     412: "If-Match names another version; `current` shows the stored one",
     413: "Over a size limit",
     414: "The address is over its limit",
+    416: "Behind the end of the file; see Content-Range",
     422: "Cannot be understood; `fields` names the places at fault",
     429: "Too many at the same time, or too often; see Retry-After",
     431: "The headers are over their limit",

@@ -188,6 +188,18 @@ class Repository(Generic[D]):
                 if position is None:
                     return
 
+    async def estimate(self, scope: Scope, listing: Listing, condition: Mapping[str, Any]) -> int | None:
+        """About how many rows the listing has; None when that takes longer to find out than it is worth."""
+        if listing.is_search:
+            return None
+        where = scope.where(condition, *listing.conditions)
+        try:
+            return await self.collection.count_documents(where, maxTimeMS=int(1000 * SEARCH_SECONDS))
+        except OperationFailure as error:
+            if error.code not in GIVEN_UP:
+                raise
+            return None
+
     async def _batch(
         self,
         scope: Scope,

@@ -41,7 +41,7 @@ class StrictRoute(APIRoute):
     """
 
     opaque_members: Collection[str] = ()
-    """Members of the body that are stored as text, so that any keys are allowed in them."""
+    """Members of the body in which any keys are allowed: they are stored as text, or checked by name."""
     content_types: Sequence[str] = _JSON_TYPES
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -73,6 +73,13 @@ class RouteWithTools(StrictRoute):
     """A route whose body may hold `tools`: their JSON Schemas have keys such as `$ref`."""
 
     opaque_members = frozenset({"tools"})
+
+
+class RouteWithFilters(StrictRoute):
+    """A route whose body holds the parameters of a list, by names such as `feedback.rating__ne`, in `filters` or within
+    an `export`."""
+
+    opaque_members = frozenset({"filters", "export"})
 
 
 def router(prefix: str, tag: str, *, route_class: type[StrictRoute] = StrictRoute, **options: Any) -> APIRouter:

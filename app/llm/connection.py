@@ -7,13 +7,11 @@ to its end; leaving it earlier closes the connection at once, which tells the up
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from functools import cache
-from ssl import SSLContext
 
 import aiohttp
-import httpx
 
 from app import __version__
+from app.kit.tls import trusted
 from app.llm.presets import Endpoint
 from app.llm.provider import ErrorCode, ProviderError
 from app.llm.waits import Waits
@@ -74,7 +72,7 @@ class Connection:
         self._headers = {**_HEADERS, **endpoint.key_headers}
         self._connect_timeout = connect_timeout
         self._limit = limit
-        self._tls = _tls() if endpoint.url.startswith("https:") else None
+        self._tls = trusted() if endpoint.url.startswith("https:") else None
         self._session: aiohttp.ClientSession | None = None
         self._is_closed = False
 
@@ -126,9 +124,3 @@ def _is_about_encoding(error: BaseException | None) -> bool:
             return True
         error = error.__cause__
     return False
-
-
-@cache
-def _tls() -> SSLContext:
-    """The certificate authorities that certifi knows, or those of `SSL_CERT_FILE`; reading them takes long."""
-    return httpx.create_ssl_context(trust_env=True)

@@ -19,6 +19,7 @@ from tests.conftest import Person, client_of
 ROUTES = {
     "GET /health/live": "nothing",
     "GET /health/ready": "nothing",
+    "GET /metrics": "admin",
     "GET /docs": "nothing",
     "GET /openapi.json": "nothing",
     "GET /capabilities": "read",
@@ -66,6 +67,18 @@ ROUTES = {
     "GET /api/turns/{id}/events": "read",
     "POST /api/turns/{id}/cancel": "write",
     "POST /api/turns/{id}/retry": "write",
+    "POST /api/exports": "export",
+    "GET /api/exports": "export",
+    "GET /api/exports/{id}": "export",
+    "GET /api/exports/{id}/file": "export",
+    "GET /api/exports/{id}/manifest": "export",
+    "POST /api/exports/{id}/cancel": "export",
+    "DELETE /api/exports/{id}": "export",
+    "POST /api/export-schedules": "export",
+    "GET /api/export-schedules": "export",
+    "GET /api/export-schedules/{id}": "export",
+    "PATCH /api/export-schedules/{id}": "export",
+    "DELETE /api/export-schedules/{id}": "export",
     "POST /api/keys": "write",
     "POST /api/auth/token": "nothing",
     "POST /api/auth/revoke": "nothing",
@@ -75,6 +88,19 @@ ROUTES = {
     "GET /api/keys": "read",
     "GET /api/keys/{id}": "read",
     "DELETE /api/keys/{id}": "write",
+    "POST /api/webhooks": "write",
+    "GET /api/webhooks": "read",
+    "GET /api/webhooks/{id}": "read",
+    "PATCH /api/webhooks/{id}": "write",
+    "DELETE /api/webhooks/{id}": "write",
+    "POST /api/webhooks/{id}/rotate": "write",
+    "POST /api/webhooks/{id}/ping": "write",
+    "GET /api/webhooks/{id}/deliveries": "read",
+    "POST /api/webhooks/{id}/deliveries/{delivery}/redeliver": "write",
+    "POST /api/hooks": "write",
+    "GET /api/hooks": "read",
+    "DELETE /api/hooks/{id}": "write",
+    "POST /api/hooks/{id}": "signature",
 }
 MAY = {
     "anonymous": {"nothing"},
@@ -95,11 +121,17 @@ BODIES: dict[str, Any] = {
     "POST /api/conversations/{id}/turns": {"content": "Hello"},
     "POST /api/conversations/{id}/fork": {"seq": 0},
     "PATCH /api/messages/{id}": {"metadata": {"taken": "yes"}},
+    "PATCH /api/webhooks/{id}": {"description": "taken"},
+    "PATCH /api/export-schedules/{id}": {"name": "Taken"},
 }
 # Parameters without which a route answers nothing.
 QUERIES = {"GET /api/search": {"q": "e"}}
-WITH_ID = [route for route in ROUTES if "{id}" in route]
-WRITES = [route for route, need in ROUTES.items() if not route.startswith("GET") and need in {"write", "admin"}]
+WITH_ID = [route for route, need in ROUTES.items() if "{id}" in route and need != "signature"]
+WRITES = [
+    route
+    for route, need in ROUTES.items()
+    if not route.startswith("GET") and need not in {"nothing", "anything", "signature", "read"}
+]
 LISTS = [route for route in ROUTES if route.startswith("GET /api") and "{id}" not in route and "/me" not in route]
 
 
@@ -114,7 +146,8 @@ def routes_of(app: FastAPI) -> Iterator[str]:
 async def ask(client: httpx.AsyncClient, route: str, id: object = "66a0c0ffee66a0c0ffee66a0") -> httpx.Response:
     method, _, path = route.partition(" ")
     body = None if method in {"GET", "DELETE"} else BODIES.get(route, {})
-    return await client.request(method, path.replace("{id}", str(id)), json=body, params=QUERIES.get(route))
+    path = path.replace("{id}", str(id)).replace("{delivery}", str(ObjectId()))
+    return await client.request(method, path, json=body, params=QUERIES.get(route))
 
 
 def test_every_route_is_in_the_table(app: FastAPI) -> None:
@@ -130,9 +163,8 @@ def clients(
 
 @pytest.mark.parametrize("who", MAY)
 async def test_a_role_may_do_what_the_table_says(clients: dict[str, httpx.AsyncClient], who: str) -> None:
-    refusal = 401 if who == "anonymous" else 403
-
     for route, need in ROUTES.items():
+        refusal = 401 if who == "anonymous" or need == "signature" else 403
         response = await ask(clients[who], route)
         if need in MAY[who]:
             assert response.status_code not in {401, 403}, route
@@ -162,6 +194,12 @@ async def anas(as_ana: httpx.AsyncClient, ana: Person, services: Services) -> di
     conversation = (await as_ana.post("/api/conversations", json={"title": "Ana's"})).json()["id"]
     turn = (await as_ana.post(f"/api/conversations/{conversation}/turns", json={"content": "Hello"})).json()
     key = (await as_ana.post("/api/keys", json={"name": "Ana's"})).json()["id"]
+    webhook = {"url": "https://ana.example/", "events": ["message.created"]}
+    hook = {"conversation_id": conversation, "name": "Ana's"}
+    exported = {"resource": "users"}
+    export = (await as_ana.post("/api/exports", json=exported)).json()["id"]
+    assert (await as_ana.get(f"/api/exports/{export}", params={"wait": 30})).json()["state"] == "completed"
+    schedule = (await as_ana.post("/api/export-schedules", json={"name": "Ana's", "export": exported})).json()["id"]
     account = await services.users.rows.account(ana.id)
     assert account is not None
     await services.access.sessions.open(account, None, Client("127.0.0.1", "test"))
@@ -172,6 +210,10 @@ async def anas(as_ana: httpx.AsyncClient, ana: Person, services: Services) -> di
         "messages": turn["user_message"]["id"],
         "turns": turn["id"],
         "keys": key,
+        "webhooks": (await as_ana.post("/api/webhooks", json=webhook)).json()["id"],
+        "hooks": (await as_ana.post("/api/hooks", json=hook)).json()["id"],
+        "exports": export,
+        "export-schedules": schedule,
         "sessions": session,
     }
 

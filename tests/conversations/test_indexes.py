@@ -22,6 +22,7 @@ from app.kit.resource import Column, Resource
 from app.services import Services
 from app.turns.model import Turn
 from app.users.model import User
+from app.webhooks.model import Delivery, Hook, Webhook
 from tests.conversations.lists import (
     COMMON,
     CONVERSATION_IDS,
@@ -230,7 +231,7 @@ async def test_source_ids_are_looked_up_one_by_one(services: Services) -> None:
     assert entry["keysExamined"] <= 2 * len(wanted)
 
 
-@pytest.mark.parametrize("document", [User, ApiKey, Conversation, Message, Turn])
+@pytest.mark.parametrize("document", [User, ApiKey, Conversation, Message, Turn, Webhook, Delivery, Hook])
 def test_the_page_about_indexes_names_each_of_them(document: type[StoredDocument]) -> None:
     page = (Path(__file__).parents[2] / "docs/decisions/indexes.md").read_text()
 

@@ -20,14 +20,14 @@ __all__ = ["FORMATS", "ExportOptions", "Format", "Heading", "Row"]
 FORMATS: Mapping[str, Format] = {
     each.name: each
     for each in (
-        Format("csv", "text/csv; charset=utf-8", "csv", csv_writer.stream),
+        Format("csv", "text/csv; charset=utf-8", "csv", csv_writer.stream, can_continue=True),
         Format(
             "xlsx",
             "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
             "xlsx",
             xlsx_writer.stream,
         ),
-        Format("jsonl", "application/x-ndjson", "jsonl", jsonl_writer.stream),
+        Format("jsonl", "application/x-ndjson", "jsonl", jsonl_writer.stream, can_continue=True),
         Format(
             "parquet",
             "application/vnd.apache.parquet",

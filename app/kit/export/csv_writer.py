@@ -33,6 +33,8 @@ def stream(
     text = _text(options)
     head = _encode([",".join([text(each.label) for each in headings])])
     pieces = partial(_pieces, options, len(headings))
+    if options.continues:
+        return encoded(batches, pieces, b"")
     return encoded(batches, pieces, head if options.raw else BOM_UTF8 + head)
 
 

@@ -36,12 +36,14 @@ class ExportOptions:
     `raw`: CSV for machines, without byte order mark and formula guard. `sheet_name`: of the sheets with rows, up to
     24 characters that Excel allows. `sheet_rows`: rows of a sheet, its header included, before the next one begins.
     `tz`: the IANA name of the time zone that instants are shown in; JSON Lines and JSON in cells are always UTC.
+    `continues`: these rows follow others of the same file, so there is no header; where the format `can_continue`.
     """
 
     raw: bool = False
     tz: str = "UTC"
     sheet_name: str = "Data"
     sheet_rows: int = EXCEL_ROWS
+    continues: bool = False
 
     def __post_init__(self) -> None:
         if not _SHEET_NAME.fullmatch(self.sheet_name) or self.sheet_name.casefold() in ("about", "history"):
@@ -70,14 +72,18 @@ Raises ValueError at the call when the headings cannot be written, and while ite
 
 @dataclass(frozen=True)
 class Format:
-    """A file format: its name, media type, file name extension without a dot, its writer, and whether the packages that
-    this one needs are there; without them its writer raises Invalid, saying what to install."""
+    """A file format: its name, media type, file name extension without a dot, and its writer.
+
+    `is_installed`: whether the packages that it needs are there; without them its writer raises Invalid, saying what to
+    install. `can_continue`: files of parts of the rows, one behind the other, are the file of all of them.
+    """
 
     name: str
     media_type: str
     extension: str
     stream: Stream
     is_installed: bool = True
+    can_continue: bool = False
 
 
 def require_unique(what: str, values: Iterable[str]) -> None:
