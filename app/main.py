@@ -51,7 +51,9 @@ CORS: Mapping[str, Any] = {
         *("Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", "Last-Event-ID"),
         "X-Request-Id",
     ],
-    "expose_headers": ["Content-Disposition", "ETag", "Link", "Location", "Retry-After", "X-Request-Id"],
+    "expose_headers": [
+        *("Content-Disposition", "ETag", "Link", "Location", "Retry-After", "WWW-Authenticate", "X-Request-Id"),
+    ],
     "max_age": 600,
 }
 """What pages of allowed origins may send and read. There are no cookies, so no credentials to allow."""

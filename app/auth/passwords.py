@@ -1,5 +1,6 @@
 """Who has the right password: in the same time and words whatever is wrong, and not too often."""
 
+from dataclasses import replace
 from time import monotonic
 
 from pydantic import TypeAdapter, ValidationError
@@ -9,8 +10,9 @@ from app.auth.principal import ROLE_PERMISSIONS, Credential, Identified, Princip
 from app.auth.throttle import LoginThrottle
 from app.kit.errors import Unauthenticated
 from app.kit.locks import KeyedLocks
+from app.kit.logs import logger
 from app.kit.schemas import Email
-from app.kit.security import MAX_PASSWORD_CHARACTERS, is_password
+from app.kit.security import MAX_PASSWORD_CHARACTERS, hash_password, is_outdated, is_password
 from app.users.repository import Account, UserRepository
 
 PROVEN_SECONDS = 300.0
@@ -46,12 +48,23 @@ class PasswordService:
                 await self._throttle.admit(email, address)
                 is_right = await is_password(account.password_hash if account else None, password)
                 if account is None or account.disabled or not is_right:
+                    logger.info("login_refused", address=address)
                     raise Unauthenticated(REFUSAL)
-                self._remember(digest, account)
                 await self._throttle.succeeded(email, address)
+                account = await self._renewed(account, password)
+                self._remember(digest, account)
         if account.disabled:
             raise Unauthenticated(REFUSAL)
         return account
+
+    async def _renewed(self, account: Account, password: str) -> Account:
+        """The account with its password hashed at today's costs, so that it takes as long as everybody's."""
+        old = account.password_hash
+        if old is None or not is_outdated(old):
+            return account
+        new = await hash_password(password)
+        await self._users.replace_hash(account.id, old, new)
+        return replace(account, password_hash=new)
 
     def _is_proven(self, digest: bytes, account: Account) -> bool:
         until, stored_hash = self._proven.get(digest, (0.0, None))

@@ -52,6 +52,14 @@ async def is_password(stored_hash: str | None, password: str) -> bool:
     return await _in_turn(lambda: _verify(stored_hash or _NOBODYS_HASH, password))
 
 
+def is_outdated(stored_hash: str) -> bool:
+    """Whether it was made with other costs than passwords are hashed with now."""
+    try:
+        return _hasher.check_needs_rehash(stored_hash)
+    except InvalidHashError:
+        return False
+
+
 async def _in_turn(work: Callable[[], T]) -> T:
     if _hashing.statistics().tasks_waiting >= MAX_WAITING:
         raise Unavailable("Too many passwords are being checked; retry.", retry_after=2)

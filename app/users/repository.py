@@ -46,6 +46,11 @@ class UserRepository(Repository[User]):
         """The account of a case-folded address."""
         return await self._account({"email": email})
 
+    async def replace_hash(self, id: ObjectId, old: str, new: str) -> None:
+        """Store another hash of the same password, unless the password has changed meanwhile."""
+        with pymongo.timeout(WRITE_SECONDS):
+            await self.collection.update_one({"_id": id, "password_hash": old}, {"$set": {"password_hash": new}})
+
     async def account_by_external_id(self, external_id: str) -> Account | None:
         return await self._account({"external_id": external_id})
 

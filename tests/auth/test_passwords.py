@@ -6,6 +6,7 @@ import re
 
 import httpx
 import pytest
+from argon2 import PasswordHasher
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -173,6 +174,25 @@ async def test_the_hash_of_nobody_costs_what_a_real_one_costs(ana: Person) -> No
     assert [len(part) for part in real.split("$")] == [len(part) for part in security._NOBODYS_HASH.split("$")]
     assert real.rsplit("$", 2)[0] == security._NOBODYS_HASH.rsplit("$", 2)[0]
     assert not await security.is_password(None, PASSWORD)
+
+
+async def test_an_old_hash_is_replaced_when_its_password_comes(
+    anonymous: httpx.AsyncClient, ana: Person, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    granted = await sign_in(anonymous, ana)
+    services.access.passwords._proven.clear()
+    monkeypatch.setattr(security, "_hasher", PasswordHasher(time_cost=2, memory_cost=8, parallelism=1))
+    hashed = count_hashing(monkeypatch)
+
+    for _ in range(2):
+        assert (await login(anonymous, ana.email, PASSWORD)).status_code == 200
+
+    account = await services.users.rows.account(ana.id)
+    assert account is not None
+    assert account.password_hash is not None
+    assert "t=2" in account.password_hash
+    assert len(hashed) == 1
+    assert await status_of(anonymous, bearer(granted["access_token"])) == 200
 
 
 @pytest.mark.parametrize("email", ["ana@example.com", "no@example.com"])
