@@ -26,6 +26,7 @@ from app.auth.signing import SigningKey
 from app.auth.throttle import LoginAttempts
 from app.config import Settings
 from app.conversations.model import Conversation, Message
+from app.conversations.share_model import Revocation, ShareLink
 from app.exports.model import ExportJob, ExportSchedule
 from app.imports.model import ImportJob
 from app.jobs.model import FileChunk
@@ -51,6 +52,8 @@ DOCUMENTS: list[type[Document]] = [
     LoginAttempts,
     Conversation,
     Message,
+    ShareLink,
+    Revocation,
     Turn,
     TurnEvents,
     Worker,

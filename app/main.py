@@ -23,6 +23,7 @@ from app.api import (
     messages,
     metrics,
     search,
+    sharing,
     socket,
     stats,
     training,
@@ -75,6 +76,7 @@ RESOURCES = (
     socket,
     webhooks,
     hooks,
+    sharing,
     auth,
 )  # the busiest first: routes are matched in this order
 
@@ -129,9 +131,10 @@ def build_app(settings: Settings, lifespan: Lifespan | None = None) -> FastAPI:
     if settings.allowed_origins:
         app.add_middleware(CORSMiddleware, allow_origins=settings.allowed_origins, **CORS)
     app.add_middleware(SecurityHeaders)
-    app.add_middleware(RequestContext)
+    app.add_middleware(RequestContext, secrets_in_paths=sharing.LINK_PATH)
     for module in RESOURCES:
         app.include_router(module.routes, prefix="/api")
+    app.include_router(sharing.public, prefix="/api")
     app.include_router(health.routes)
     app.include_router(metrics.routes)
     app.webhooks.include_router(webhook_events.told)

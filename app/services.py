@@ -12,10 +12,13 @@ from app.auth.access import Access, build_access
 from app.auth.service import KeyService
 from app.config import Settings
 from app.conversations.content_index import content_index
+from app.conversations.links import LinkRepository, Links
 from app.conversations.matches import MatchRepository
 from app.conversations.repository import ConversationRepository, DeletedConversationRepository, MessageRepository
+from app.conversations.revocations import Revocations
 from app.conversations.search import MessageSearch
 from app.conversations.service import ConversationService
+from app.conversations.sharing import ShareRepository, Sharing
 from app.database import Database, open_database
 from app.exports.jobs import ExportJobs, ExportQuota
 from app.exports.repository import ExportRepository, ScheduleRepository
@@ -73,6 +76,8 @@ class Services:
     users: UserService
     access: Access
     conversations: ConversationService
+    sharing: Sharing
+    links: Links
     search: MessageSearch
     turns: TurnService
     imports: ImportJobs
@@ -123,6 +128,7 @@ class Services:
         await self.turns.runner.aclose(self.settings.drain_timeout)
         await self.webhooks.aclose()
         await self.rooms.aclose()
+        await self.sharing.revocations.aclose()
         await self.housekeeping.aclose()
         await self.content_index.aclose()
         await self.changes.aclose()
@@ -149,6 +155,8 @@ class Services:
             await self.schedules.rows.delete_of_owner(id)
             await self.users.delete(scope, id)
             await self.keys.rows.delete_of_user(id)
+            await self.sharing.rows.forget_user(id)
+            await self.links.rows.delete_of({"owner_id": id})
             await self.access.sessions.rows.remove_of_user(id)
 
         with self.keys.forgetting():
@@ -170,6 +178,7 @@ class Services:
             await self.turns.purge(id)
             await self.conversations.purge(scope, id)
             await self.webhooks.forget_conversation(id)
+            await self.links.rows.delete_of({"conversation_id": id})
 
 
 @asynccontextmanager
@@ -214,6 +223,8 @@ def build_services(settings: Settings, database: Database) -> Services:
         users=UserService(users, transactions),
         access=build_access(settings, cursors, transactions, users),
         conversations=transcripts,
+        sharing=Sharing(ShareRepository(cursors), transactions, Revocations(changes)),
+        links=Links(LinkRepository(cursors), conversations, messages),
         search=MessageSearch(
             messages,
             MatchRepository(cursors),

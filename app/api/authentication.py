@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.api.auth import PUBLIC_PATHS as SIGNING_IN
 from app.api.docs import ASSETS_PATH, DOCS_PATH, OPENAPI_PATH
 from app.api.metrics import METRICS_PATH
+from app.api.sharing import LINK_PATH
 from app.auth.credentials import parse_authorization
 from app.auth.principal import Principal
 from app.kit.errors import Unauthenticated, VerbatimError
@@ -51,6 +52,7 @@ def _is_public(method: str, path: str) -> bool:
         path in _PUBLIC_PATHS
         or path.startswith(_PUBLIC_PREFIX)
         or (method == "POST" and _SIGNED_PATH.fullmatch(path) is not None)
+        or (method == "GET" and LINK_PATH.fullmatch(path) is not None)
     )
 
 

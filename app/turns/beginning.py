@@ -206,7 +206,7 @@ class Beginnings:
             return False
         turn_id, waiting = active
         if ask.when_busy == "cancel":
-            turn = await cancel(scope, turn_id)
+            turn = await cancel(Scope({"conversation_id": conversation_id}), turn_id)
             if turn["state"] in TERMINAL_STATES:
                 return False
         if ask.when_busy == "enqueue" and not exchange.condition:

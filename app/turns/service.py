@@ -77,9 +77,19 @@ class TurnService:
         return await self._begin(scope, conversation_id, ask, requester, key)
 
     async def retry(
-        self, scope: Scope, id: ObjectId, *, when_busy: str, requester: ObjectId, key: str | None = None
+        self,
+        scope: Scope,
+        conversations: Scope,
+        id: ObjectId,
+        *,
+        when_busy: str,
+        requester: ObjectId,
+        key: str | None = None,
     ) -> Begun:
-        """Run a turn that failed, was cancelled or interrupted once more, as a new turn. Raises as `ask` does."""
+        """Run a turn that failed, was cancelled or interrupted once more, as a new turn. Raises as `ask` does.
+
+        `scope`: of turns; `conversations`: of those that may be gone on with.
+        """
         await self.rows.get(scope, id, fields=("state",))
         turn = await self.rows.find_stored({"_id": id}) or {}
         names = ("model", "sampling", "tools", "tool_choice", "wants_suggestions")
@@ -89,7 +99,7 @@ class TurnService:
             lambda row: self._exchanges.of_retry(row, turn),
             {name: turn[name] for name in names},
         )
-        return await self._begin(scope, turn["conversation_id"], ask, requester, key)
+        return await self._begin(conversations, turn["conversation_id"], ask, requester, key)
 
     async def _begin(
         self, scope: Scope, conversation_id: ObjectId, ask: Ask, requester: ObjectId, key: str | None
