@@ -17,7 +17,7 @@ from app.turns.model import TERMINAL_STATES, Sampling
 from app.turns.repository import TurnRepository
 from app.turns.runner import TurnRunner
 from app.turns.schemas import DELIVERY, Parameters, TurnCreate
-from app.turns.streams import ONLY_THE_END, TurnEvents, TurnStreams, outcome_of
+from app.turns.streams import ONLY_THE_END, TurnStreams, outcome_of
 
 CANCEL_SECONDS = 10.0
 """How long is waited for a cancelled turn to end."""
@@ -46,11 +46,6 @@ class TurnService:
         """The turn as clients see it; raises NotFound."""
         await self.rows.get(scope, id, fields=("state",))
         return await self._finisher.wire(id)
-
-    async def follow(self, scope: Scope, id: ObjectId, *, after: int = 0) -> TurnEvents:
-        """The turn's events behind a number, from whichever process runs it; raises NotFound."""
-        await self.rows.get(scope, id, fields=("state",))
-        return await self.streams.open(id, after=after)
 
     async def outcome(self, turn: Mapping[str, Any]) -> dict[str, Any]:
         """The turn of this wire object when it is over."""
