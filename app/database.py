@@ -36,6 +36,7 @@ from app.kit.logs import logger
 from app.kit.monitoring import listeners
 from app.kit.paging import Cursors
 from app.kit.transactions import Transactions
+from app.limits.model import RateCount, Spending
 from app.mongod import EmbeddedMongod, find_mongod
 from app.rooms.model import Presence
 from app.search.model import SearchBlock, SearchIndex, SearchKeys, SearchRemoved, SearchSegment
@@ -54,6 +55,8 @@ DOCUMENTS: list[type[Document]] = [
     Message,
     ShareLink,
     Revocation,
+    RateCount,
+    Spending,
     Turn,
     TurnEvents,
     Worker,

@@ -35,6 +35,7 @@ from app.api import (
 from app.api.authentication import Authentication
 from app.api.docs import OPENAPI_PATH, add_docs
 from app.api.openapi_security import document_credentials
+from app.api.rate_limits import RateLimiting
 from app.bootstrap import ensure_admin
 from app.config import Settings
 from app.conversations import text_index
@@ -54,7 +55,8 @@ CORS: Mapping[str, Any] = {
         "X-Request-Id",
     ],
     "expose_headers": [
-        *("Content-Disposition", "ETag", "Link", "Location", "Retry-After", "WWW-Authenticate", "X-Request-Id"),
+        *("Content-Disposition", "ETag", "Link", "Location", "RateLimit", "RateLimit-Policy", "Retry-After"),
+        *("WWW-Authenticate", "X-Request-Id"),
     ],
     "max_age": 600,
 }
@@ -125,6 +127,7 @@ def build_app(settings: Settings, lifespan: Lifespan | None = None) -> FastAPI:
     speak_problems(app)
     document_credentials(app)
     app.add_middleware(Authentication)
+    app.add_middleware(RateLimiting)
     larger = {f"/api{imports.PATH}": settings.import_max_bytes}
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, others=larger)
     app.add_middleware(HeadLimit, max_url_bytes=MAX_URL_BYTES, max_header_bytes=MAX_HEADER_BYTES)

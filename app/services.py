@@ -35,6 +35,8 @@ from app.kit.errors import Conflict
 from app.kit.etag import Versions
 from app.kit.repository import EVERYTHING, Repository, Scope
 from app.kit.turnstile import Turnstile
+from app.limits.assembly import Limits, build_limits
+from app.limits.quotas import Quotas
 from app.llm.service import LanguageModels
 from app.rooms.repository import PresenceRepository, TranscriptRepository
 from app.rooms.service import Rooms
@@ -84,6 +86,7 @@ class Services:
     exports: ExportJobs
     schedules: ExportSchedules
     models: LanguageModels
+    limits: Limits
     changes: ChangeFeed
     housekeeping: Housekeeping
     rooms: Rooms
@@ -112,6 +115,7 @@ class Services:
     def open(self) -> None:
         """Follow what other processes write, and see to the turns of all of them."""
         self.changes.open()
+        self.limits.rates.open()
         self.housekeeping.open()
         self.content_index.open(builds=self.settings.search_builder)
         if self.settings.webhook_delivery:
@@ -126,6 +130,7 @@ class Services:
         await self.exports.jobs.aclose()
         await self.imports.jobs.aclose()
         await self.turns.runner.aclose(self.settings.drain_timeout)
+        await self.limits.aclose()
         await self.webhooks.aclose()
         await self.rooms.aclose()
         await self.sharing.revocations.aclose()
@@ -210,7 +215,10 @@ def build_services(settings: Settings, database: Database) -> Services:
     changes = ChangeFeed(database.client[database.name])
     membership = Membership(WorkerRepository(lease_seconds=settings.turn_lease))
     turn_rows = TurnRepository(cursors, turnstile)
-    turns, housekeeping = _build_turns(settings, database, turn_rows, transcripts, models, changes, membership)
+    limits = build_limits(settings)
+    turns, housekeeping = _build_turns(
+        settings, database, turn_rows, transcripts, models, changes, membership, limits.quotas
+    )
     rooms = Rooms(conversations, turns.rows, TranscriptRepository(cursors), PresenceRepository(), membership, changes)
     housekeeping.inherit(rooms.tidy)
     exports = _build_exports(settings, database, users, membership, changes)
@@ -237,6 +245,7 @@ def build_services(settings: Settings, database: Database) -> Services:
         exports=exports,
         schedules=ExportSchedules(ScheduleRepository(cursors), exports, transactions),
         models=models,
+        limits=limits,
         changes=changes,
         housekeeping=housekeeping,
         rooms=rooms,
@@ -265,6 +274,7 @@ def _build_turns(
     models: LanguageModels,
     changes: ChangeFeed,
     membership: Membership,
+    quotas: Quotas,
 ) -> tuple[TurnService, Housekeeping]:
     events = EventRepository()
     finisher = TurnFinisher(rows, events, conversations, database.transactions)
@@ -287,6 +297,7 @@ def _build_turns(
         models,
         membership,
         database.transactions,
+        quotas,
         default_model=settings.default_model,
     )
     exchanges = Exchanges(conversations, max_message_bytes=settings.max_message_bytes)

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.api.auth import PUBLIC_PATHS as SIGNING_IN
 from app.api.docs import ASSETS_PATH, DOCS_PATH, OPENAPI_PATH
 from app.api.metrics import METRICS_PATH
+from app.api.rate_limits import admit
 from app.api.sharing import LINK_PATH
 from app.auth.credentials import parse_authorization
 from app.auth.principal import Principal
@@ -37,6 +38,7 @@ class Authentication:
         if scope["type"] == "http" and not _is_public(scope["method"], scope["path"]):
             try:
                 principal = await _principal(scope)
+                admit(scope["app"].state.services, principal, scope)
             except (VerbatimError, PyMongoError) as error:
                 known = as_verbatim_error(error, is_write=False)
                 if known is None:

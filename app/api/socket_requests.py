@@ -135,7 +135,7 @@ class Requests:
             writer.scope(CONVERSATIONS, "write"),
             request.conversation_id,
             request.turn,
-            requester=writer.user_id,
+            payer=writer.payer,
             key=request.idempotency_key,
         )
         await self._begun(request, "asked", begun, request.turn)
@@ -146,7 +146,7 @@ class Requests:
             writer.scope(CONVERSATIONS, "write"),
             request.conversation_id,
             request.turn,
-            requester=writer.user_id,
+            payer=writer.payer,
             key=request.idempotency_key,
         )
         await self._begun(request, "regenerated", begun, request.turn)
@@ -162,7 +162,7 @@ class Requests:
                 writer.scope(CONVERSATIONS, "write"),
                 request.turn_id,
                 when_busy=request.turn.when_busy,
-                requester=writer.user_id,
+                payer=writer.payer,
                 key=request.idempotency_key,
             ),
         )

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from app.api.deps import LastEventId
 from app.auth.principal import Principal
 from app.conversations.resource import CONVERSATIONS
-from app.kit.errors import Invalid, Unavailable, UpstreamFailed, VerbatimError
+from app.kit.errors import Invalid, QuotaExceeded, Unavailable, UpstreamFailed, VerbatimError
 from app.kit.etag import etag
 from app.kit.idempotency import REPLAYED
 from app.kit.repository import EVERYTHING, Scope
@@ -47,6 +47,7 @@ _FAULTS: Mapping[str, type[VerbatimError]] = {
     "server_stopped": Unavailable,
     "server_died": Unavailable,
     "upstream_unavailable": Unavailable,
+    "quota_exceeded": QuotaExceeded,
 }
 
 
@@ -67,6 +68,7 @@ class Reading:
         self._revoked: set[ObjectId] = set()
         self._wake: Callable[[], None] = lambda: None
         self._stack = ExitStack()
+        self._stack.enter_context(services.limits.streams.taking(user_id))
         self._stack.enter_context(services.sharing.revocations.telling(user_id, self._on_revoked))
 
     def when_revoked(self, wake: Callable[[], None]) -> None:
@@ -110,6 +112,16 @@ async def stream_of_turn(
     return event_stream(TurnSource(services, reader, events, turn_id if cancels else None), drain, headers)
 
 
+def check_stream(request: Request, services: Services, principal: Principal, delivery: Delivery) -> None:
+    """Before a turn begins that is to be streamed. Raises TooManyStreams."""
+    if _is_streamed(request, delivery):
+        services.limits.streams.check(principal.user_id)
+
+
+def _is_streamed(request: Request, delivery: Delivery) -> bool:
+    return delivery.stream or "text/event-stream" in request.headers.get("accept", "")
+
+
 async def send_turn(
     request: Request,
     services: Services,
@@ -122,7 +134,7 @@ async def send_turn(
     """The answer to a request that began a turn, or found it begun."""
     headers = {"Location": path_of("turns", begun.turn["id"]), **(REPLAYED if begun.is_replay else {})}
     cancels = delivery.on_disconnect == "cancel"
-    if delivery.stream or "text/event-stream" in request.headers.get("accept", ""):
+    if _is_streamed(request, delivery):
         after = number_of(last_event_id)
         return await stream_of_turn(
             services, principal, drain, begun.turn["id"], after=after, headers=headers, cancels=cancels

@@ -17,7 +17,7 @@ from app.api.deps import (
     Writer,
 )
 from app.api.exporting import export_documentation, send_export
-from app.api.turn_answers import STREAM, number_of, send_turn, stream_of_turn
+from app.api.turn_answers import STREAM, check_stream, number_of, send_turn, stream_of_turn
 from app.conversations.resource import CONVERSATIONS
 from app.kit.idempotency import check_key
 from app.kit.listing import parse_listing
@@ -57,8 +57,9 @@ async def create_turn(
     Both messages are stored, whatever becomes of the connection. The same request with the same `Idempotency-Key`
     finds the same turn again, running or over, on any server.
     """
+    check_stream(request, services, principal, new)
     begun = await services.turns.ask(
-        principal.scope(CONVERSATIONS, "write"), id, new, requester=principal.user_id, key=check_key(idempotency_key)
+        principal.scope(CONVERSATIONS, "write"), id, new, payer=principal.payer, key=check_key(idempotency_key)
     )
     return await send_turn(request, services, principal, drain, begun, new, last_event_id)
 
@@ -75,8 +76,9 @@ async def regenerate(
     last_event_id: LastEventId = None,
 ) -> Response:
     """Answer the last question again. The answer it had stays in the transcript as `superseded`."""
+    check_stream(request, services, principal, new)
     begun = await services.turns.regenerate(
-        principal.scope(CONVERSATIONS, "write"), id, new, requester=principal.user_id, key=check_key(idempotency_key)
+        principal.scope(CONVERSATIONS, "write"), id, new, payer=principal.payer, key=check_key(idempotency_key)
     )
     return await send_turn(request, services, principal, drain, begun, new, last_event_id)
 
@@ -155,6 +157,7 @@ async def retry_turn(
 ) -> Response:
     """Run a turn that failed, was cancelled or interrupted once more, as a new turn; its answer is superseded."""
     delivery = again or Retry()
+    check_stream(request, services, principal, delivery)
     writable = principal.scope(CONVERSATIONS, "write")
     begun = await services.sharing.reach(
         services.turns.rows,
@@ -166,7 +169,7 @@ async def retry_turn(
             writable,
             id,
             when_busy=delivery.when_busy,
-            requester=principal.user_id,
+            payer=principal.payer,
             key=check_key(idempotency_key),
         ),
     )

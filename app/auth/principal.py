@@ -11,6 +11,8 @@ from app.auth.model import Permission
 from app.kit.errors import Forbidden
 from app.kit.repository import Scope
 from app.kit.resource import Resource
+from app.limits.model import Quota
+from app.limits.quotas import Payer
 from app.users.model import Role
 
 ROLE_PERMISSIONS: Mapping[Role, frozenset[Permission]] = {
@@ -30,11 +32,12 @@ class Credential:
     """How somebody got in: with an API key, a token of one of our sessions, a password, or an issuer's token; or with
     none, because what they have asked for before runs now.
 
-    `id`: of the key or of the session; the others have none.
+    `id`: of the key or of the session; the others have none. `quota`: what the key may use of language models.
     """
 
     kind: Literal["key", "session", "password", "issuer", "none"]
     id: ObjectId | None = None
+    quota: Quota | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,11 @@ class Principal:
     def session_id(self) -> ObjectId | None:
         """The session, if they came with its token."""
         return self.credential.id if self.credential.kind == "session" else None
+
+    @property
+    def payer(self) -> Payer:
+        """Whose account the answers they ask for go to."""
+        return Payer(self.user_id, self.key_id, self.credential.quota)
 
     @classmethod
     def on_behalf_of(cls, user: Mapping[str, Any]) -> "Principal | None":

@@ -28,6 +28,7 @@ ROUTES = {
     "GET /api/users/export": "export",
     "POST /api/users/bulk": "admin",
     "GET /api/users/me": "read",
+    "GET /api/users/me/usage": "read",
     "PUT /api/users/me": "write",
     "PATCH /api/users/me": "write",
     "GET /api/users/{id}": "read",
