@@ -6,6 +6,7 @@ from typing import Any
 
 import pymongo
 from pymongo import UpdateOne
+from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
 from app.kit.deadlines import READ_SECONDS, WRITE_SECONDS
@@ -15,7 +16,7 @@ BATCH = 1000
 
 
 class RateRepository:
-    """Written without waiting for a majority: a count that a failover loses lets some requests more in."""
+    """Written and read without waiting for a majority: a count that a failover loses lets some requests more in."""
 
     async def add(self, counts: Mapping[str, int], expires_at: datetime) -> None:
         writes = [
@@ -34,7 +35,9 @@ class RateRepository:
 
     @property
     def _collection(self) -> Any:
-        return RateCount.get_pymongo_collection().with_options(write_concern=WriteConcern(w=1))
+        return RateCount.get_pymongo_collection().with_options(
+            write_concern=WriteConcern(w=1), read_concern=ReadConcern("local")
+        )
 
 
 class SpendingRepository:

@@ -146,6 +146,7 @@ async def test_lists_show_what_is_shared_only_when_asked(
         assert titles(await as_ben.get("/api/conversations", params={"shared": "true", **status})) == []
 
 
+@pytest.mark.mongod  # $merge
 async def test_a_fork_of_what_is_shared_is_ones_own(
     as_ana: httpx.AsyncClient, as_ben: httpx.AsyncClient, ben: Person, path: str
 ) -> None:
