@@ -26,7 +26,6 @@ from app.imports.assembly import build_imports
 from app.imports.jobs import ImportJobs
 from app.jobs.files import JobFiles
 from app.jobs.service import JobOptions, Jobs
-from app.jobs.upkeep import StrayFiles
 from app.kit.addresses import AddressGuard
 from app.kit.changes import ChangeFeed
 from app.kit.errors import Conflict
@@ -204,7 +203,6 @@ def build_services(settings: Settings, database: Database) -> Services:
     housekeeping.inherit(exports.jobs.upkeep.tidy)
     imports = build_imports(settings, cursors, transactions, conversations, messages, membership, changes)
     housekeeping.inherit(imports.jobs.upkeep.tidy)
-    housekeeping.inherit(StrayFiles(exports.jobs.files, [exports.rows, imports.rows]).tidy)
     services = Services(
         settings=settings,
         database=database,
@@ -238,7 +236,7 @@ def _build_exports(
 ) -> ExportJobs:
     rows = ExportRepository(database.cursors)
     options = JobOptions(workers=settings.export_workers, kept=timedelta(days=settings.export_days))
-    jobs = Jobs(rows, JobFiles(), database.transactions, membership, changes, options)
+    jobs = Jobs(rows, JobFiles(rows.resource.name), database.transactions, membership, changes, options)
     quota = ExportQuota(settings.export_max_jobs, settings.export_max_bytes)
     return ExportJobs(jobs, rows, users, database.cursors, quota)
 

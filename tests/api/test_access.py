@@ -21,6 +21,7 @@ ROUTES = {
     "GET /docs": "nothing",
     "GET /openapi.json": "nothing",
     "GET /capabilities": "read",
+    "GET /metrics": "admin",
     "POST /api/users": "admin",
     "GET /api/users": "read",
     "GET /api/users/export": "export",
