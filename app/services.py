@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from bson import ObjectId
 
-from app.auth.repository import KeyRepository
+from app.auth.access import Access, build_access
 from app.auth.service import KeyService
 from app.config import Settings
 from app.conversations.content_index import content_index
@@ -71,7 +71,7 @@ class Services:
     settings: Settings
     database: Database
     users: UserService
-    keys: KeyService
+    access: Access
     conversations: ConversationService
     search: MessageSearch
     turns: TurnService
@@ -84,6 +84,10 @@ class Services:
     rooms: Rooms
     content_index: TextIndex
     webhooks: WebhookService
+
+    @property
+    def keys(self) -> KeyService:
+        return self.access.keys
 
     @property
     def sources(self) -> Sources:
@@ -122,7 +126,7 @@ class Services:
         await self.housekeeping.aclose()
         await self.content_index.aclose()
         await self.changes.aclose()
-        await self.keys.aclose()
+        await self.access.aclose()
         await self.models.aclose()
 
     async def delete_user(
@@ -145,7 +149,7 @@ class Services:
             await self.schedules.rows.delete_of_owner(id)
             await self.users.delete(scope, id)
             await self.keys.rows.delete_of_user(id)
-            await self.webhooks.forget_owner(id)
+            await self.access.sessions.rows.remove_of_user(id)
 
         with self.keys.forgetting():
             await self.users.disable(scope, id, versions)  # so that no conversation is added any more
@@ -154,6 +158,7 @@ class Services:
             for each in ids:
                 await self.purge_conversation(EVERYTHING, each)
         await self.exports.delete_of_user(id)
+        await self.webhooks.forget_owner(id)
         with self.keys.forgetting():
             await self.database.transactions.run(remove)
 
@@ -207,7 +212,7 @@ def build_services(settings: Settings, database: Database) -> Services:
         settings=settings,
         database=database,
         users=UserService(users, transactions),
-        keys=KeyService(KeyRepository(cursors), users),
+        access=build_access(settings, cursors, transactions, users),
         conversations=transcripts,
         search=MessageSearch(
             messages,

@@ -209,7 +209,8 @@ async def test_who_is_no_admin_any_more_hears_of_their_own_rows(
 ) -> None:
     await subscribe(as_admin, receiver.url(), "conversation.created", hears_all=True)
     await services.users.rows.collection.update_one({"_id": admin.id}, {"$set": {"role": "user"}})
-    services.keys._remembered.clear()
+    with services.keys.forgetting():
+        pass
 
     await new_conversation(as_ana, title="Ana's")
     await new_conversation(as_admin, title="mine")
