@@ -12,6 +12,7 @@ from starlette.types import Send
 
 from app.api.deps import DrainDep, IdempotencyKeyHeader, IdPath, IfNoneMatch, OnceDep, Reader, ServicesDep, Writer
 from app.auth.principal import Principal
+from app.imports.formats import Format
 from app.imports.mapping import parse_map
 from app.imports.resource import IMPORTS
 from app.imports.schemas import ImportRead
@@ -58,6 +59,7 @@ async def _options(
             alias="map", description="Which column of a table holds what: content=Text; once for each", max_length=50
         ),
     ] = None,
+    format: Annotated[Format | None, Query(description="Refuse the file if its content is of another format")] = None,
     filename: Annotated[str, Query(max_length=255, description="What the import calls the file")] = "upload",
     namespace: Annotated[
         str | None, Query(min_length=1, max_length=100, description="Keeps its ids apart from those of other places")
@@ -69,7 +71,9 @@ async def _options(
     if restore:
         principal.require("admin")
     mapped = parse_map(columns or [])
-    return ImportOptions(name=filename, columns=mapped, namespace=namespace, restore=restore, dry_run=dry_run)
+    return ImportOptions(
+        name=filename, columns=mapped, namespace=namespace, restore=restore, dry_run=dry_run, expected=format
+    )
 
 
 async def _owner(

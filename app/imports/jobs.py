@@ -200,5 +200,6 @@ def _job(owner_id: ObjectId, size: int, options: ImportOptions, origin: Origin, 
         bytes=size,
         columns=[MappedColumn(field=field, heading=heading) for field, heading in options.columns.items()],
         namespace=options.namespace,
+        expected=options.expected,
         restore=options.restore,
     )

@@ -111,6 +111,7 @@ def options_of(row: Row) -> ImportOptions:
         name=row["filename"],
         columns={each["field"]: each["heading"] for each in row["columns"]},
         namespace=row["namespace"],
+        expected=row["expected"],
         restore=row["restore"],
         dry_run=row["action"] == "dry_run",
     )
