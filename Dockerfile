@@ -4,7 +4,7 @@ WORKDIR /src
 COPY pyproject.toml constraints.txt README.md ./
 COPY app ./app
 RUN python -m venv /opt/verbatim \
- && /opt/verbatim/bin/pip install --no-cache-dir --disable-pip-version-check -c constraints.txt .
+ && /opt/verbatim/bin/pip install --no-cache-dir --disable-pip-version-check -c constraints.txt '.[parquet]'
 
 FROM python:3.11-slim
 RUN useradd --system --uid 10001 --home-dir /data verbatim && install -d -o verbatim -g verbatim -m 0700 /data

@@ -21,7 +21,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  || { echo "Verbatim needs Python 3.11 to 3.13; set PYTHON=/path/to/python3.11"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing into $(VENV) (once, about a minute) ..."
-	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[embedded,dev]'
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[embedded,parquet,dev]'
 	@touch $@
 
 run: $(STAMP) ## Start MongoDB and the API on http://127.0.0.1:8000 (data under ./data)

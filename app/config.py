@@ -86,7 +86,7 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(8 * MEBIBYTE, ge=1024, description="largest request body")
     max_message_bytes: int = Field(MEBIBYTE, ge=1, le=MEBIBYTE, description="largest content of one message, as UTF-8")
     max_scans: int = Field(
-        2, ge=1, description="searches at the same time that read rows because no index answers them"
+        1, ge=1, description="searches at the same time that read rows because no index answers them"
     )
     search_builder: bool = Field(
         True, description="take part in building the index of messages; one process at a time does it"
@@ -99,6 +99,23 @@ class Settings(BaseSettings):
     auto_titles: bool = Field(False, description="ask a model for a title when a conversation has none")
     turn_lease: float = Field(
         10, ge=1, le=600, description="seconds of silence after which a process counts as dead and its turns are ended"
+    )
+    import_workers: int = Field(
+        1, ge=0, le=32, description="import jobs at the same time in this process; 0 leaves them to others"
+    )
+    import_max_bytes: int = Field(64 * MEBIBYTE, ge=1024, description="largest file that POST /api/imports takes")
+    import_max_jobs: int = Field(3, ge=1, description="unfinished import jobs of one user")
+    import_days: float = Field(
+        90, gt=0, le=3650, description="days that an import is known and can be undone; its conversations stay"
+    )
+    export_workers: int = Field(
+        2, ge=0, le=32, description="export jobs at the same time in this process; 0 leaves them to others"
+    )
+    export_days: float = Field(7, gt=0, le=3650, description="days that an export job and its file are kept")
+    export_max_jobs: int = Field(3, ge=1, description="unfinished export jobs of one user")
+    export_max_bytes: int = Field(1024 * MEBIBYTE, ge=1, description="kept export files of one user, in all")
+    export_slice_rows: int = Field(
+        2000, ge=1, le=10_000, description="rows that an export job stores at once; a killed one repeats no more"
     )
     allowed_origins: list[str] = Field(
         default_factory=list,
@@ -125,6 +142,8 @@ class Settings(BaseSettings):
     webhook_log_days: int = Field(7, ge=2, le=365, description="days for which deliveries are kept")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe line to log")
     log_format: Literal["console", "json"] = Field("console", description="for people, or for machines")
+    metrics_key: SecretStr | None = Field(None, description="who has it may read /metrics; admins may anyway")
+    slow_query_seconds: float = Field(1.0, gt=0, description="commands of MongoDB that take longer are logged")
     docs: bool = Field(True, description="serve /docs and /openapi.json")
 
     @field_validator("allowed_origins")

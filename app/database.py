@@ -23,9 +23,13 @@ from pymongo.errors import (
 from app.auth.model import ApiKey
 from app.config import Settings
 from app.conversations.model import Conversation, Message
+from app.exports.model import ExportJob, ExportSchedule
+from app.imports.model import ImportJob
+from app.jobs.model import FileChunk
 from app.kit.deadlines import READ_SECONDS, WRITE_SECONDS
 from app.kit.idempotency import IdempotencyRecord
 from app.kit.logs import logger
+from app.kit.monitoring import listeners
 from app.kit.paging import Cursors
 from app.kit.transactions import Transactions
 from app.mongod import EmbeddedMongod, find_mongod
@@ -54,6 +58,10 @@ DOCUMENTS: list[type[Document]] = [
     Delivery,
     RelayState,
     Hook,
+    ExportJob,
+    ExportSchedule,
+    ImportJob,
+    FileChunk,
 ]
 
 CLIENT_OPTIONS: dict[str, Any] = {
@@ -111,7 +119,7 @@ async def open_database(settings: Settings) -> AsyncIterator[Database]:
         else:
             mongod = await asyncio.to_thread(find_mongod, settings.mongod)
             uri, login = await stack.enter_async_context(EmbeddedMongod(settings.data, mongod)), {}
-        client = _client(uri, login)
+        client = _client(uri, {**login, "event_listeners": listeners(settings.slow_query_seconds)})
         stack.push_async_callback(client.close)
         await check_topology(client)
         yield await prepare(client, settings.database)
@@ -160,9 +168,9 @@ def _login(settings: Settings) -> dict[str, Any]:
     return {"username": settings.mongo_user, "password": None if password is None else password.get_secret_value()}
 
 
-def _client(uri: str, login: dict[str, Any]) -> AsyncMongoClient[dict[str, Any]]:
+def _client(uri: str, options: dict[str, Any]) -> AsyncMongoClient[dict[str, Any]]:
     try:
-        return AsyncMongoClient(uri, **CLIENT_OPTIONS, **login)
+        return AsyncMongoClient(uri, **CLIENT_OPTIONS, **options)
     except (InvalidURI, ConfigurationError, ValueError) as error:
         raise DatabaseUnavailable(f"VERBATIM_MONGO_URI cannot be used: {error}") from error
 

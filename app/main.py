@@ -11,7 +11,25 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from app import __version__
-from app.api import conversations, health, hooks, keys, messages, search, socket, turns, users, webhook_events, webhooks
+from app.api import (
+    conversations,
+    export_schedules,
+    exports,
+    health,
+    hooks,
+    imports,
+    keys,
+    messages,
+    metrics,
+    search,
+    socket,
+    stats,
+    training,
+    turns,
+    users,
+    webhook_events,
+    webhooks,
+)
 from app.api.authentication import Authentication
 from app.api.docs import OPENAPI_PATH, add_docs
 from app.bootstrap import ensure_admin
@@ -45,6 +63,11 @@ RESOURCES = (
     users,
     keys,
     search,
+    stats,
+    exports,
+    export_schedules,
+    imports,
+    training,
     socket,
     webhooks,
     hooks,
@@ -76,6 +99,8 @@ def serve_with(app: FastAPI, services: Services, drain: Drain) -> None:
     runner = services.turns.runner
     drain.then(lambda: runner.stop(services.settings.drain_timeout))
     drain.then(services.rooms.stop)
+    drain.then(services.exports.jobs.stop)
+    drain.then(services.imports.jobs.stop)
 
 
 def build_app(settings: Settings, lifespan: Lifespan | None = None) -> FastAPI:
@@ -92,7 +117,8 @@ def build_app(settings: Settings, lifespan: Lifespan | None = None) -> FastAPI:
     )
     speak_problems(app)
     app.add_middleware(Authentication)
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    larger = {f"/api{imports.PATH}": settings.import_max_bytes}
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, others=larger)
     app.add_middleware(HeadLimit, max_url_bytes=MAX_URL_BYTES, max_header_bytes=MAX_HEADER_BYTES)
     if settings.allowed_origins:
         app.add_middleware(CORSMiddleware, allow_origins=settings.allowed_origins, **CORS)
@@ -101,6 +127,7 @@ def build_app(settings: Settings, lifespan: Lifespan | None = None) -> FastAPI:
     for module in RESOURCES:
         app.include_router(module.routes, prefix="/api")
     app.include_router(health.routes)
+    app.include_router(metrics.routes)
     app.webhooks.include_router(webhook_events.told)
     if settings.docs:
         add_docs(app)

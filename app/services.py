@@ -17,10 +17,17 @@ from app.conversations.repository import ConversationRepository, DeletedConversa
 from app.conversations.search import MessageSearch
 from app.conversations.service import ConversationService
 from app.database import Database, open_database
-from app.exports.service import Sources
-from app.imports.drafts import DraftRepository
-from app.imports.service import ImportService
-from app.kit.addresses import AddressGuard
+from app.exports.jobs import ExportJobs, ExportQuota
+from app.exports.repository import ExportRepository, ScheduleRepository
+from app.exports.resource import EXPORTS
+from app.exports.schedules import ExportSchedules
+from app.exports.service import ScopeOf, Sources
+from app.exports.training.reading import TranscriptSource
+from app.imports.assembly import build_imports
+from app.imports.jobs import ImportJobs
+from app.jobs.files import JobFiles
+from app.jobs.service import JobOptions, Jobs
+from app.jobs.upkeep import StrayFiles
 from app.kit.changes import ChangeFeed
 from app.kit.errors import Conflict
 from app.kit.etag import Versions
@@ -44,15 +51,9 @@ from app.turns.streams import TurnStreams
 from app.turns.workers import Membership, WorkerRepository
 from app.users.repository import UserRepository
 from app.users.service import UserService
-from app.webhooks.dispatcher import Dispatcher
-from app.webhooks.events import EventReader, sources
-from app.webhooks.inbound import InboundHooks
-from app.webhooks.relay import Relay
-from app.webhooks.repository import DeliveryRepository, HookRepository, RelayRepository, WebhookRepository
-from app.webhooks.retries import Times
-from app.webhooks.sender import Sender
+from app.webhooks.assembly import build_webhooks
+from app.webhooks.events import ended
 from app.webhooks.service import WebhookService
-from app.webhooks.subscriptions import Subscriptions
 
 Fate = Literal["delete", "keep"]
 """What becomes of a deleted user's conversations."""
@@ -69,7 +70,9 @@ class Services:
     conversations: ConversationService
     search: MessageSearch
     turns: TurnService
-    imports: ImportService
+    imports: ImportJobs
+    exports: ExportJobs
+    schedules: ExportSchedules
     models: LanguageModels
     changes: ChangeFeed
     housekeeping: Housekeeping
@@ -80,20 +83,34 @@ class Services:
     @property
     def sources(self) -> Sources:
         """The repositories of what can be exported."""
-        rows: tuple[Repository[Any], ...] = (self.users.rows, self.conversations.rows, self.conversations.messages)
+        rows: tuple[Repository[Any], ...] = (
+            self.users.rows,
+            self.conversations.rows,
+            self.conversations.messages,
+            self.turns.rows,
+        )
         return {each.resource.name: each for each in rows}
+
+    def transcripts(self, scope_of: ScopeOf) -> TranscriptSource:
+        """Whole conversations, as far as they may be seen."""
+        return TranscriptSource(self.conversations.rows, self.conversations.messages, self.turns.rows, scope_of)
 
     def open(self) -> None:
         """Follow what other processes write, and see to the turns of all of them."""
         self.changes.open()
         self.housekeeping.open()
-        if self.settings.search_builder:
-            self.content_index.open()
+        self.content_index.open(builds=self.settings.search_builder)
         if self.settings.webhook_delivery:
             self.webhooks.open()
+        self.exports.open(self.sources, slice_rows=self.settings.export_slice_rows)
+        self.schedules.open()
+        self.imports.open()
 
     async def aclose(self) -> None:
         """Let running turns finish for a while, then close what is open."""
+        await self.schedules.aclose()
+        await self.exports.jobs.aclose()
+        await self.imports.jobs.aclose()
         await self.turns.runner.aclose(self.settings.drain_timeout)
         await self.webhooks.aclose()
         await self.rooms.aclose()
@@ -120,14 +137,17 @@ class Services:
             )
 
         async def remove() -> None:
+            await self.schedules.rows.delete_of_owner(id)
             await self.users.delete(scope, id)
             await self.keys.rows.delete_of_user(id)
 
         with self.keys.forgetting():
             await self.users.disable(scope, id, versions)  # so that no conversation is added any more
+        await self.imports.delete_of_user(id)
         while conversations == "delete" and (ids := await owned.ids_of_owner(id, limit=PURGE_BATCH)):
             for each in ids:
                 await self.purge_conversation(EVERYTHING, each)
+        await self.exports.delete_of_user(id)
         await self.webhooks.forget_owner(id)
         with self.keys.forgetting():
             await self.database.transactions.run(remove)
@@ -170,10 +190,16 @@ def build_services(settings: Settings, database: Database) -> Services:
     models = LanguageModels(settings)
     changes = ChangeFeed(database.client[database.name])
     membership = Membership(WorkerRepository(lease_seconds=settings.turn_lease))
-    turns, housekeeping = _build_turns(settings, database, transcripts, models, changes, membership)
+    turn_rows = TurnRepository(cursors, turnstile)
+    turns, housekeeping = _build_turns(settings, database, turn_rows, transcripts, models, changes, membership)
     rooms = Rooms(conversations, turns.rows, TranscriptRepository(cursors), PresenceRepository(), membership, changes)
     housekeeping.inherit(rooms.tidy)
-    return Services(
+    exports = _build_exports(settings, database, users, membership, changes)
+    housekeeping.inherit(exports.jobs.upkeep.tidy)
+    imports = build_imports(settings, cursors, transactions, conversations, messages, membership, changes)
+    housekeeping.inherit(imports.jobs.upkeep.tidy)
+    housekeeping.inherit(StrayFiles(exports.jobs.files, [exports.rows, imports.rows]).tidy)
+    services = Services(
         settings=settings,
         database=database,
         users=UserService(users, transactions),
@@ -187,25 +213,47 @@ def build_services(settings: Settings, database: Database) -> Services:
             text_language=settings.text_language if settings.text_search else None,
         ),
         turns=turns,
-        imports=ImportService(conversations, DraftRepository(cursors), messages, transactions),
+        imports=imports,
+        exports=exports,
+        schedules=ExportSchedules(ScheduleRepository(cursors), exports, transactions),
         models=models,
         changes=changes,
         housekeeping=housekeeping,
         rooms=rooms,
         content_index=index,
-        webhooks=_build_webhooks(settings, database, transcripts, turns, users),
+        webhooks=build_webhooks(
+            settings,
+            cursors,
+            transcripts,
+            turns.rows,
+            users,
+            ended(exports.rows, "export", ("completed", "failed"), EXPORTS.render),
+        ),
     )
+    imports.remove_with(services.purge_conversation)
+    return services
+
+
+def _build_exports(
+    settings: Settings, database: Database, users: UserRepository, membership: Membership, changes: ChangeFeed
+) -> ExportJobs:
+    rows = ExportRepository(database.cursors)
+    options = JobOptions(workers=settings.export_workers, kept=timedelta(days=settings.export_days))
+    jobs = Jobs(rows, JobFiles(), database.transactions, membership, changes, options)
+    quota = ExportQuota(settings.export_max_jobs, settings.export_max_bytes)
+    return ExportJobs(jobs, rows, users, database.cursors, quota)
 
 
 def _build_turns(
     settings: Settings,
     database: Database,
+    rows: TurnRepository,
     conversations: ConversationService,
     models: LanguageModels,
     changes: ChangeFeed,
     membership: Membership,
 ) -> tuple[TurnService, Housekeeping]:
-    rows, events = TurnRepository(database.cursors), EventRepository()
+    events = EventRepository()
     finisher = TurnFinisher(rows, events, conversations, database.transactions)
     options = AftermathOptions(settings.helper_model, settings.auto_titles)
     aftermath = Aftermath(rows, conversations, models, options)
@@ -242,29 +290,3 @@ def _build_turns(
         go_on=go_on,
     )
     return turns, housekeeping
-
-
-def _build_webhooks(
-    settings: Settings,
-    database: Database,
-    conversations: ConversationService,
-    turns: TurnService,
-    users: UserRepository,
-) -> WebhookService:
-    rows, deliveries = WebhookRepository(database.cursors), DeliveryRepository(database.cursors)
-    state = RelayRepository(lease_seconds=settings.turn_lease)
-    times, guard = Times(kept=timedelta(days=settings.webhook_log_days)), AddressGuard(settings.webhook_allow)
-    subscriptions = Subscriptions(rows, users, times)
-    sender = Sender(guard, timeout=settings.webhook_timeout)
-    dispatcher = Dispatcher(rows, deliveries, sender, times, lease_seconds=2 * settings.webhook_timeout + 1)
-    told = sources(conversations.rows, conversations.messages, turns.rows)
-    relay = Relay(
-        database.client[database.name],
-        state,
-        deliveries,
-        subscriptions,
-        lambda types: EventReader(told, types),
-        dispatcher.wake,
-    )
-    inbound = InboundHooks(HookRepository(database.cursors), conversations, users)
-    return WebhookService(rows, deliveries, state, relay, dispatcher, inbound, guard, times)

@@ -8,12 +8,14 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.docs import ASSETS_PATH, DOCS_PATH, OPENAPI_PATH
+from app.api.metrics import METRICS_PATH
 from app.auth.principal import Principal
 from app.kit.errors import Unauthenticated, VerbatimError
 from app.kit.problems import as_verbatim_error, problem
 from app.services import Services
 
-_PUBLIC_PATHS = frozenset({"/health/live", "/health/ready", DOCS_PATH, OPENAPI_PATH})
+_PUBLIC_PATHS = frozenset({"/health/live", "/health/ready", METRICS_PATH, DOCS_PATH, OPENAPI_PATH})
+"""Those that everybody may read, and the metrics, which ask for a key of their own."""
 _PUBLIC_PREFIX = f"{ASSETS_PATH}/"
 _SIGNED_PATH = re.compile("/api/hooks/[^/]+")
 """Where other systems post: the route itself asks for a signature."""

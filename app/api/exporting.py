@@ -1,6 +1,6 @@
 """Sending an export."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import aclosing
 from typing import Any
 
@@ -12,6 +12,7 @@ from app.auth.principal import Principal
 from app.exports.layout import FileRequest
 from app.exports.service import Export, export_rows
 from app.exports.tables import TABLES
+from app.kit import metrics
 from app.kit.errors import Invalid
 from app.kit.export import FORMATS
 from app.kit.listing import parse_boolean, parse_listing
@@ -19,7 +20,7 @@ from app.kit.parameters import list_parameters
 from app.kit.resource import Resource
 from app.services import Services
 
-_OWN_PARAMETERS = frozenset({"format", "columns", "raw"})
+_OWN_PARAMETERS = frozenset({"format", "columns", "raw", "tz"})
 
 
 def export_documentation(resource: Resource) -> dict[str, Any]:
@@ -42,6 +43,12 @@ def export_documentation(resource: Resource) -> dict[str, Any]:
             "description": "CSV for programs: no byte order mark, no guard against formulas",
             "schema": {"type": "boolean", "default": False},
         },
+        {
+            "name": "tz",
+            "in": "query",
+            "description": "The time zone that instants are shown in, such as Asia/Shanghai; JSON Lines are always UTC",
+            "schema": {"type": "string", "default": "UTC"},
+        },
     ]
     listed = list_parameters(resource, paged=False)["parameters"]
     content = {each.media_type.partition(";")[0]: {"schema": {"type": "string"}} for each in FORMATS.values()}
@@ -54,7 +61,7 @@ def export_documentation(resource: Resource) -> dict[str, Any]:
 
 async def send_export(request: Request, services: Services, principal: Principal, resource: Resource) -> Response:
     """The file that the query string asks for. Raises Invalid."""
-    own, listed = _separated(request.query_params.multi_items())
+    own, listed = separated(request.query_params.multi_items(), _OWN_PARAMETERS)
     export = export_rows(
         services.sources,
         principal.scope,
@@ -64,19 +71,22 @@ async def send_export(request: Request, services: Services, principal: Principal
             format=own.get("format", "csv"),
             columns=own.get("columns"),
             raw=parse_boolean("raw", own.get("raw", "false")),
+            tz=own.get("tz", "UTC"),
         ),
     )
     return ExportResponse(export)
 
 
-def _separated(parameters: Iterable[tuple[str, str]]) -> tuple[dict[str, str], list[tuple[str, str]]]:
-    """The parameters of exports alone, and those that lists have too."""
+def separated(
+    parameters: Iterable[tuple[str, str]], names: Collection[str]
+) -> tuple[dict[str, str], list[tuple[str, str]]]:
+    """The parameters of these names, and the others. Raises Invalid."""
     own: dict[str, str] = {}
     listed = []
     for name, text in parameters:
         if name in own:
             raise Invalid.field(f"query.{name}", "is given twice")
-        if name in _OWN_PARAMETERS:
+        if name in names:
             own[name] = text
         else:
             listed.append((name, text))
@@ -98,12 +108,22 @@ class ExportResponse(StreamingResponse):
             headers={"Content-Disposition": disposition, "Cache-Control": "no-store"},
         )
         self._chunks = export.chunks
+        self._format = export.format.name
 
     async def stream_response(self, send: Send) -> None:
+        outcome = "broken_off"
+        try:
+            await self._send(send)
+            outcome = "completed"
+        finally:
+            metrics.exports.labels(self._format, outcome).inc()
+
+    async def _send(self, send: Send) -> None:
         async with aclosing(self._chunks) as chunks:
             chunk = await anext(chunks, b"")
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             while chunk:
+                metrics.export_bytes.labels(self._format).inc(len(chunk))
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
                 chunk = await anext(chunks, b"")
         await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -59,11 +59,12 @@ async def capabilities(_: Reader, services: ServicesDep) -> Response:
         "version": __version__,
         "models": services.models.names(),
         "default_model": settings.default_model,
-        "export_formats": list(FORMATS),
+        "export_formats": [each.name for each in FORMATS.values() if each.is_installed],
         "search_matches": list(MATCHES),
         "text_search": settings.text_search,
         "limits": {
             "body_bytes": settings.max_body_bytes,
+            "import_bytes": settings.import_max_bytes,
             "message_bytes": settings.max_message_bytes,
             "page_items": MAX_LIMIT,
         },

@@ -6,6 +6,7 @@ from fastapi import Query, Request
 from starlette.responses import Response
 
 from app.api.deps import (
+    Exporter,
     IdempotencyKeyHeader,
     IdPath,
     IfNoneMatch,
@@ -15,16 +16,20 @@ from app.api.deps import (
     ServicesDep,
     Writer,
 )
+from app.api.exporting import export_documentation, send_export
 from app.api.turn_answers import STREAM, TurnSource, number_of, send_turn
 from app.conversations.resource import CONVERSATIONS
 from app.kit.idempotency import check_key
+from app.kit.listing import parse_listing
+from app.kit.parameters import list_parameters
 from app.kit.problems import problem_responses
-from app.kit.responses import JSON, versioned
+from app.kit.responses import JSON, listed, versioned
 from app.kit.routing import RouteWithTools, router
+from app.kit.schemas import Page
 from app.kit.streaming import event_stream
 from app.turns.model import TERMINAL_STATES
 from app.turns.resource import TURNS
-from app.turns.schemas import Regenerate, Retry, TurnCreate, TurnRead
+from app.turns.schemas import Regenerate, Retry, TurnBrief, TurnCreate, TurnRead
 
 routes = router("", "turns", route_class=RouteWithTools, responses=problem_responses(401, 403, 404, 422, 503))
 _BEGINS: dict[str, Any] = {
@@ -75,6 +80,25 @@ async def regenerate(
         principal.scope(CONVERSATIONS), id, new, requester=principal.user_id, key=check_key(idempotency_key)
     )
     return await send_turn(request, services, drain, begun, new, last_event_id)
+
+
+@routes.get(
+    "/turns",
+    response_model=Page[TurnBrief],
+    responses=problem_responses(429),
+    openapi_extra=list_parameters(TURNS),
+)
+async def list_turns(request: Request, principal: Reader, services: ServicesDep) -> Response:
+    """Turns of all conversations you may see, without their words: what they used, cost and took."""
+    listing = parse_listing(TURNS, request.query_params.multi_items())
+    page = await services.turns.rows.page(principal.scope(TURNS), listing)
+    return listed(TURNS, page, request.url, listing.fields)
+
+
+@routes.get("/turns/export", **export_documentation(TURNS))
+async def export_turns(request: Request, principal: Exporter, services: ServicesDep) -> Response:
+    """The list as a file."""
+    return await send_export(request, services, principal, TURNS)
 
 
 @routes.get("/turns/{id}", response_model=TurnRead)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from bson import ObjectId
 
@@ -17,22 +18,29 @@ ROLE_PERMISSIONS: Mapping[Role, frozenset[Permission]] = {
     "admin": frozenset({"read", "write", "export", "admin"}),
 }
 ROLES_THAT_SEE_EVERYTHING: frozenset[Role] = frozenset({"analyst", "admin"})
-PRIVATE_RESOURCES = frozenset({"keys", "webhooks", "deliveries", "hooks"})
+PRIVATE_RESOURCES = frozenset({"keys", "webhooks", "deliveries", "hooks", "exports", "export-schedules"})
 """Resources of which only admins see other people's rows."""
 
 
 @dataclass(frozen=True)
 class Principal:
-    """A user who came with a valid key."""
+    """A user who came with a valid key, or in whose name something runs later, without one."""
 
     user_id: ObjectId
-    key_id: ObjectId
+    key_id: ObjectId | None
     role: Role
     permissions: frozenset[Permission]
 
     @property
     def is_admin(self) -> bool:
         return "admin" in self.permissions
+
+    @classmethod
+    def on_behalf_of(cls, user: Mapping[str, Any]) -> "Principal | None":
+        """Who a user is without any key, for what runs later in their name; None when they are locked out."""
+        if user["disabled"]:
+            return None
+        return cls(user["_id"], None, user["role"], ROLE_PERMISSIONS[user["role"]])
 
     def scope(self, resource: Resource) -> Scope:
         """Which rows of the resource this principal may see: part of every query."""

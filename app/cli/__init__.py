@@ -2,7 +2,7 @@
 
 import typer
 
-from app.cli import doctor, exports, imports, keys, openapi, reindex, replica_set, serve, users
+from app.cli import doctor, exports, imports, keys, openapi, reindex, replica_set, serve, training, users
 
 _app = typer.Typer(
     name="verbatim",
@@ -12,8 +12,9 @@ _app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 _app.command("serve")(serve.serve)
-_app.command("import")(imports.import_file)
+_app.add_typer(imports.commands, name="import")
 _app.command("export")(exports.export)
+_app.command("export-training")(training.export_training)
 _app.add_typer(users.commands, name="user")
 _app.add_typer(keys.commands, name="key")
 _app.command("doctor")(doctor.doctor)

@@ -1,10 +1,10 @@
 """`verbatim export`: a list as a file."""
 
 import asyncio
-from collections.abc import Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, BinaryIO, Literal
 
 import typer
 from rich.markup import escape
@@ -22,10 +22,10 @@ from app.services import Services
 
 
 def export(
-    resource: Annotated[Literal["users", "conversations", "messages"], typer.Argument(help="What to export.")],
+    resource: Annotated[Literal["users", "conversations", "messages", "turns"], typer.Argument(help="What to export.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write; its ending names the format.")],
     format: Annotated[
-        Literal["csv", "xlsx", "jsonl"] | None, typer.Option(help="Instead of the ending of --output.")
+        Literal["csv", "xlsx", "jsonl", "parquet"] | None, typer.Option(help="Instead of the ending of --output.")
     ] = None,
     columns: Annotated[
         str | None,
@@ -36,19 +36,19 @@ def export(
         typer.Option(help="As in the API: role=user, created_at__gte=2026-01-01, q=text, sort=-created_at."),
     ] = None,
     raw: Annotated[bool, typer.Option(help="CSV for programs: no byte order mark, no guard against formulas.")] = False,
+    tz: Annotated[str, typer.Option(help="Time zone in which instants are shown, such as Asia/Shanghai.")] = "UTC",
     force: Annotated[bool, typer.Option(help="Replace the file if it is there.")] = False,
     data: DataOption = None,
 ) -> None:
-    """Write users, conversations or messages to CSV, XLSX or JSON Lines. The file appears when it is complete."""
+    """Write users, conversations, messages or turns to CSV, XLSX, JSON Lines or Parquet, whole or not at all."""
     table = TABLES[resource]
     with sentences():
-        listing = _listing(table.resource, filter or [])
+        listing = filtered(table.resource, filter or [])
         wanted = format or _format_of(output)
-        if output.exists() and not force:
-            raise Conflict(f"{output} exists; say --force to replace it.")
+        require_absent(output, force=force)
 
     async def work(services: Services) -> int:
-        request = FileRequest(format=wanted, columns=columns, raw=raw)
+        request = FileRequest(wanted, columns, raw=raw, tz=tz)
         made = export_rows(services.sources, lambda _: EVERYTHING, table, listing, request)
         with console.status(f"Writing {escape(output.name)}"):
             return await _save(made, output)
@@ -57,7 +57,15 @@ def export(
     print(f"{output}: {written:,} bytes")
 
 
-def _listing(resource: Resource, filters: Sequence[str]) -> Listing:
+def require_absent(*paths: Path, force: bool) -> None:
+    """Raise Conflict when one of the files is there and is not to be replaced."""
+    for path in paths:
+        if path.exists() and not force:
+            raise Conflict(f"{path} exists; say --force to replace it.")
+
+
+def filtered(resource: Resource, filters: Sequence[str]) -> Listing:
+    """What the options --filter say. Raises Invalid naming them."""
     pairs = [each.partition("=") for each in filters]
     for text, (_, separator, _) in zip(filters, pairs, strict=True):
         if not separator:
@@ -77,25 +85,31 @@ def _format_of(output: Path) -> str:
 
 async def _save(export: Export, output: Path) -> int:
     """Put the file in its place once it is complete; answers its bytes. Raises Conflict when it cannot be written."""
-    partial = output.with_name(f"{output.name}.part")
+    async with aclosing(export.chunks) as chunks, appearing(output) as (file,):
+        async for chunk in chunks:
+            await asyncio.to_thread(file.write, chunk)
+        return file.tell()
+
+
+@asynccontextmanager
+async def appearing(*paths: Path) -> AsyncIterator[list[BinaryIO]]:
+    """Files to write, which appear under their names, all of them, when the block ends well.
+
+    Raises Conflict when they cannot be written.
+    """
+    partial = [path.with_name(f"{path.name}.part") for path in paths]
     try:
-        try:
-            written = await _write(export, partial)
-            await asyncio.to_thread(partial.replace, output)
-        finally:
-            await asyncio.to_thread(partial.unlink, missing_ok=True)
+        async with AsyncExitStack() as stack:
+            for each in partial:
+                stack.push_async_callback(asyncio.to_thread, each.unlink, missing_ok=True)
+            files: list[BinaryIO] = []
+            for each in partial:
+                files.append(await asyncio.to_thread(each.open, "wb"))
+                stack.push_async_callback(asyncio.to_thread, files[-1].close)
+            yield files
+            for file, each, path in zip(files, partial, paths, strict=True):
+                await asyncio.to_thread(file.close)
+                await asyncio.to_thread(each.replace, path)
     except OSError as error:
-        raise Conflict(f"{output} cannot be written: {error.strerror}.") from error
-    return written
-
-
-async def _write(export: Export, path: Path) -> int:
-    written = 0
-    async with aclosing(export.chunks) as chunks:
-        file = await asyncio.to_thread(path.open, "wb")
-        try:
-            async for chunk in chunks:
-                written += await asyncio.to_thread(file.write, chunk)
-        finally:
-            await asyncio.to_thread(file.close)
-    return written
+        name = str(error.filename or paths[0]).removesuffix(".part")
+        raise Conflict(f"{name} cannot be written: {error.strerror}.") from error

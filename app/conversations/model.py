@@ -10,12 +10,24 @@ from pymongo import ASCENDING, IndexModel
 
 from app.kit.clock import now
 from app.kit.documents import StoredDocument
-from app.kit.indexes import PRESENT, found_by, found_unless, lacking, one_of, ordered_by
+from app.kit.indexes import PRESENT, found_by, found_unless, lacking, one_of, ordered_by, summed_by
 from app.kit.windows import window_indexes
 from app.search.table import MARK
 
 UNMARKED = "unindexed_v1"
 """The index of the messages that are not in the index of texts yet."""
+
+SUMMED = (
+    "owner_id",
+    "role",
+    "status",
+    "model",
+    "provider",
+    "feedback.rating",
+    "conversation_id",
+    "deleted_at",
+)
+"""What summaries of messages count or group by; all of it lies in one index, so that they read no message."""
 
 ConversationStatus = Literal["active", "archived", "deleted"]
 CONVERSATION_STATUSES: tuple[ConversationStatus, ...] = ("active", "archived", "deleted")
@@ -108,6 +120,7 @@ class Conversation(StoredDocument):
     """Turns behind it, in order."""
     parent: Parent | None = None
     source_id: str | None = None
+    import_id: PydanticObjectId | None = None
     transition: Transition | None = None
     """None as long as it has only been inserted."""
 
@@ -118,6 +131,11 @@ class Conversation(StoredDocument):
             *found_by("model", "tags", owner="owner_id", only=PRESENT),
             *found_by("status", owner="owner_id", only=one_of(("archived", "deleted"))),
             *window_indexes("owner_id"),
+            IndexModel(
+                [("import_id", ASCENDING), ("_id", ASCENDING)],
+                name="import_v1",
+                partialFilterExpression={"import_id": {"$gte": ObjectId("0" * 24)}},
+            ),
             IndexModel(
                 [("owner_id", ASCENDING), ("source_id", ASCENDING)],
                 name="source_v2",
@@ -157,11 +175,13 @@ class Message(StoredDocument):
         indexes: ClassVar = [
             IndexModel([("conversation_id", ASCENDING), ("seq", ASCENDING)], name="seq_v1", unique=True),
             *ordered_by("created_at", owner="owner_id"),
+            *ordered_by("updated_at"),
             *found_by("model", "provider", "error.code", "feedback.rating", owner="owner_id", only=PRESENT),
             *found_unless("stop", "finish_reason", owner="owner_id"),
             *found_unless("complete", "status", owner="owner_id"),
             *found_by("role", owner="owner_id", only=one_of(("system", "tool"))),
             *found_by("conversation_id"),
+            summed_by("created_at", *SUMMED),
             lacking(MARK, name=UNMARKED),
             *found_by("turn_id", only={"$gte": ObjectId("0" * 24)}),
         ]

@@ -1,33 +1,39 @@
 """Queries of conversations and messages."""
 
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 from typing import Any
 
 import pymongo
 from bson import ObjectId
 from pymongo import ReturnDocument
 
+from app.conversations.content_index import sought_of, value_of
 from app.conversations.model import UNMARKED, Conversation, Message, MessageRole
 from app.conversations.resource import CONVERSATIONS, MESSAGES
 from app.kit.clock import now
-from app.kit.deadlines import READ_SECONDS, WRITE_SECONDS
+from app.kit.deadlines import EXPORT_PAGE_SECONDS, READ_SECONDS, WRITE_SECONDS
 from app.kit.effort import Effort
 from app.kit.listing import Listing
 from app.kit.pages import Read, Run
 from app.kit.paging import Cursors, Position, Sort
 from app.kit.repository import Repository, Row, Scope
-from app.kit.scanning import SearchReader
-from app.kit.transactions import current_session, in_order
+from app.kit.scanning import Find, SearchReader
+from app.kit.transactions import beside, current_session, in_order
 from app.kit.turnstile import Turnstile
 from app.kit.windows import FIELD, with_windows
 from app.search.index import TextIndex
-from app.search.lookup import Sought
-from app.search.reader import IndexedReader
+from app.search.reader import IndexedReader, Sources
 from app.search.table import MARK
 
 HISTORY_BATCH = 100
+SHOWN_AT_ONCE = 5000
+TRANSCRIPT_ORDER = Sort("seq", unique=True)
+SPOKEN = (
+    *("conversation_id", "seq", "kind", "role", "content", "tool_calls", "tool_call_id"),
+    *("status", "turn_id", "provider", "finish_reason", "error", "feedback"),
+)
+"""What a transcript consists of, and how each message of it came about."""
 
 
 class ConversationRepository(Repository[Conversation]):
@@ -140,13 +146,6 @@ class ConversationRepository(Repository[Conversation]):
             rows = await self.collection.find({"owner_id": owner_id}, {"_id": 1}, limit=limit).to_list()
         return [row["_id"] for row in rows]
 
-    async def known_sources(self, owner_id: ObjectId, source_ids: Iterable[str]) -> set[str]:
-        """Which of the source ids this owner has already."""
-        condition = {"owner_id": owner_id, "source_id": {"$in": list(source_ids)}}
-        with pymongo.timeout(READ_SECONDS):
-            rows = await self.collection.find(condition, {"source_id": 1}, session=current_session()).to_list()
-        return {row["source_id"] for row in rows}
-
     async def insert_many(self, conversations: Sequence[Conversation]) -> None:
         with pymongo.timeout(WRITE_SECONDS):
             await self.collection.insert_many(
@@ -176,14 +175,14 @@ class MessageRepository(Repository[Message]):
             find = self._finder(scope, listing, hint=name)
             return SearchReader(find, [*filters, *conditions], listing.searches, effort, self.pace, is_indexed=True)
 
-        sought = self._sought(scope, listing, filters)
+        sought = sought_of(scope, listing, filters)
         if self._index is None or sought is None:
-            is_of_one = listing.is_search and _value_of("conversation_id", filters) is not None
+            is_of_one = listing.is_search and value_of("conversation_id", filters) is not None
             return few(None) if is_of_one else super()._reader(scope, listing, filters, effort)
-        unmarked = few(UNMARKED, {MARK: None})
-        find = self._finder(scope, listing, hint="_id_")
+        by_id = self._finder(scope, listing, hint="_id_")
+        sources = Sources(by_id, self._beside(by_id), self._finder(scope, listing), few(UNMARKED, {MARK: None}))
         conditions = [*filters, *(search.condition for search in listing.searches)]
-        indexed = IndexedReader(self._index.lookup, sought, find, unmarked, conditions, effort, self.pace)
+        indexed = IndexedReader(self._index.lookup, sought, sources, conditions, effort, self.pace)
 
         async def read(sort: Sort, start: Position | None, size: int) -> Run:
             async with in_order(self.collection.database.client):
@@ -191,16 +190,14 @@ class MessageRepository(Repository[Message]):
 
         return read
 
-    def _sought(self, scope: Scope, listing: Listing, filters: Sequence[Mapping[str, Any]]) -> Sought | None:
-        """What the index is asked; None when it cannot help."""
-        if listing.search is None or listing.sort.path != "created_at":
-            return None
-        conditions = [scope.filter, *filters]
-        return Sought.of(
-            listing.search.needs,
-            owner=_value_of("owner_id", conditions),
-            group=_value_of("conversation_id", conditions),
-        )
+    def _beside(self, find: Find) -> Find:
+        """The same while other things are read."""
+
+        async def read(*arguments: Any, **options: Any) -> Run:
+            async with beside(self.collection.database.client):
+                return await find(*arguments, **options)
+
+        return read
 
     def matches(self, scope: Scope, listing: Listing, effort: Effort) -> Read:
         """Reads the messages that a listing is about in its order."""
@@ -235,6 +232,15 @@ class MessageRepository(Repository[Message]):
         with pymongo.timeout(READ_SECONDS):
             cursor = self.collection.find(condition, projection, sort=[("seq", -1)], limit=HISTORY_BATCH)
             return await cursor.to_list()
+
+    async def transcripts(self, scope: Scope, ids: Sequence[ObjectId], *, limit: int) -> Run:
+        """The first messages of these conversations by number, up to `limit` and one reply of the database, as rows
+        with what a transcript consists of. `is_last` says whether these are all."""
+        condition = scope.where({"conversation_id": {"$in": list(ids)}}, MESSAGES.live_filter)
+        with pymongo.timeout(EXPORT_PAGE_SECONDS):
+            return await self._read(
+                condition, MESSAGES.project(SPOKEN), TRANSCRIPT_ORDER, limit, session=current_session(), hint="seq_v1"
+            )
 
     async def finish(self, id: ObjectId, outcome: dict[str, Any]) -> Row | None:
         """Put the outcome on a message that is still streaming; None when it is not."""
@@ -273,20 +279,28 @@ class MessageRepository(Repository[Message]):
             await self.collection.update_many(condition, change, session=current_session())
 
     async def hide(self, conversation_id: ObjectId, *, after_seq: int = 0) -> int:
-        """Take a conversation's messages after a number out of lists and searches; answers how many were in them."""
+        """Take a conversation's messages after a number out of lists and searches; answers how many were in them.
+
+        Their time of change stays: to move 5,000 messages in its index takes longer than a transaction lives (measured:
+        3 ms each, because the database looks every index of theirs up again).
+        """
         condition = {"conversation_id": conversation_id, "seq": {"$gt": after_seq}, "deleted_at": None}
-        return await self._set_deleted_at(condition, now())
-
-    async def show(self, conversation_id: ObjectId) -> None:
-        """Put a conversation's messages back into lists and searches."""
-        await self._set_deleted_at({"conversation_id": conversation_id, "deleted_at": {"$ne": None}}, None)
-
-    async def _set_deleted_at(self, condition: dict[str, Any], instant: datetime | None) -> int:
         with pymongo.timeout(WRITE_SECONDS):
             result = await self.collection.update_many(
-                condition, {"$set": {"deleted_at": instant}}, session=current_session()
+                condition, {"$set": {"deleted_at": now()}}, session=current_session()
             )
         return result.modified_count
+
+    async def show(self, conversation_id: ObjectId) -> None:
+        """Put a conversation's messages back into lists and searches, as if they had changed. In no transaction."""
+        hidden = {"conversation_id": conversation_id, "deleted_at": {"$ne": None}}
+        change = {"$set": {"deleted_at": None, "updated_at": now()}}
+        while True:
+            with pymongo.timeout(WRITE_SECONDS):
+                rows = await self.collection.find(hidden, {"seq": 1}, sort=[("seq", 1)], limit=SHOWN_AT_ONCE).to_list()
+                if not rows:
+                    return
+                await self.collection.update_many({**hidden, "seq": {"$lte": rows[-1]["seq"]}}, change)
 
     async def count(self, conversation_id: ObjectId) -> int:
         """How many messages of a conversation are stored."""
@@ -295,19 +309,10 @@ class MessageRepository(Repository[Message]):
                 {"conversation_id": conversation_id}, session=current_session()
             )
 
-    async def purge(self, conversation_id: ObjectId) -> None:
-        """Remove a conversation's messages for good."""
+    async def purge(self, *conversation_ids: ObjectId) -> None:
+        """Remove the messages of conversations for good."""
+        condition = {"conversation_id": {"$in": list(conversation_ids)}}
         with pymongo.timeout(WRITE_SECONDS):
-            await self.collection.delete_many({"conversation_id": conversation_id}, session=current_session())
+            await self.collection.delete_many(condition, session=current_session())
         if self._index is not None:
-            await self._index.forget(conversation_id)
-
-
-def _value_of(path: str, conditions: Iterable[Mapping[str, Any]]) -> ObjectId | None:
-    """The id that a path has to be equal to, if one of the conditions says so."""
-    for condition in conditions:
-        value = condition.get(path)
-        value = value.get("$eq") if isinstance(value, Mapping) else value
-        if isinstance(value, ObjectId):
-            return value
-    return None
+            await self._index.forget(*conversation_ids)

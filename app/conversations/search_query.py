@@ -136,10 +136,13 @@ def parse_search(parameters: Iterable[tuple[str, str]], *, text_language: str | 
         }.items()
         if is_at_fault
     ]
+    faults += [FieldError(f"query.{name}", "is not a parameter of a search") for name in _OF_LISTS_ONLY & values.keys()]
     words = _words(faults, values, text_language) if match == "text" else None
-    beside = {"tag", "group"}
+    beside = {"tag", "group", *_OF_LISTS_ONLY}
     if match not in ("literal", "regex"):
-        beside |= {"q", "match"}
+        beside.add("match")
+    if match == "text" and text_language is not None:
+        beside.add("q")
     if sort not in ("-created_at", "created_at"):
         beside.add("sort")
     listing = parse_listing(MESSAGES, pairs, max_limit=MAX_RESULTS, beside=beside, faults=faults)
@@ -148,6 +151,7 @@ def parse_search(parameters: Iterable[tuple[str, str]], *, text_language: str | 
     return Query(listing, marking, words, is_ranked, group is not None, values.get("tag"))
 
 
+_OF_LISTS_ONLY = frozenset({"fields", "count"})
 _NO_TEXT_INDEX = "'text' needs the text index, which this server does not have: VERBATIM_TEXT_SEARCH=true makes it"
 _FORWARD_ONLY = "cannot be used with group or sort=-relevance, whose pages go forward only: use 'after'"
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.conversations.search_query import Marking
+from app.kit.patterns import Expression, at_each_place, bounded
 
 SNIPPET = 200
 """Characters of a snippet, at most."""
@@ -23,7 +24,6 @@ quadratic time in their number (measured: `.` in 10,000 characters takes 60 ms, 
 MAX_RANGES = 20
 
 Range = tuple[int, int]
-Expression = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def stages(marking: Marking, *, first_only: bool = False, with_text: bool = True
         "$map": {
             "input": {
                 "$filter": {
-                    "input": _regex("$regexFindAll", window, marking, _STEPS // REACH),
+                    "input": _regex("$regexFindAll", window, marking, _all_of(marking)),
                     "as": "found",
                     "cond": {"$ne": ["$$found.match", ""]},
                 }
@@ -81,28 +81,24 @@ def stages(marking: Marking, *, first_only: bool = False, with_text: bool = True
     ]
 
 
-_STEPS = 10_000_000
-"""About a third of a second. The database looks at the time only between two messages, and PCRE counts its steps anew
-for each place, so the longer a text is the fewer steps each of its places may take; else it is an error (51156)."""
-_LENGTHS = (500, 4000, 20_000, 100_000)
-_FEWEST_STEPS = 50
 UNMARKED = Marking("(?!)", "")
 """Matches nothing at all."""
 
 
 def _first(marking: Marking) -> Expression:
+    def place(pattern: str) -> Expression:
+        return _regex("$regexFind", "$content", marking, pattern)
+
     if marking.is_trusted:
-        return _regex("$regexFind", "$content", marking, 0)
-    branches = [
-        {"case": {"$lte": ["$length", length]}, "then": _regex("$regexFind", "$content", marking, _STEPS // length)}
-        for length in _LENGTHS
-    ]
-    return {"$switch": {"branches": branches, "default": _regex("$regexFind", "$content", marking, _FEWEST_STEPS)}}
+        return place(marking.pattern)
+    return bounded(marking.pattern, {"$strLenBytes": "$content"}, place)
 
 
-def _regex(operator: str, text: Any, marking: Marking, steps: int) -> Expression:
-    """`steps`: from each place, unless the pattern is trusted."""
-    pattern = marking.pattern if marking.is_trusted else f"(*LIMIT_MATCH={steps}){marking.pattern}"
+def _all_of(marking: Marking) -> str:
+    return marking.pattern if marking.is_trusted else at_each_place(marking.pattern, REACH)
+
+
+def _regex(operator: str, text: Any, marking: Marking, pattern: str) -> Expression:
     return {operator: {"input": text, "regex": {"$literal": pattern}, "options": marking.options}}
 
 

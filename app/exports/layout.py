@@ -1,7 +1,7 @@
 """How a file is laid out: which columns of a table, in which format, with what said about it."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -14,15 +14,18 @@ from app.kit.export.worker import closing
 from app.kit.listing import Listing
 from app.kit.repository import Row
 from app.kit.resource import Column
+from app.kit.zones import check_time_zone
 
 
 @dataclass(frozen=True)
 class FileRequest:
-    """What a client says about the file it wants; `columns` are names separated by commas, None for all."""
+    """What a client says about the file it wants; `columns` are names separated by commas, None for all, `tz` is the
+    time zone in which instants are shown."""
 
     format: str = "csv"
     columns: str | None = None
     raw: bool = False
+    tz: str = "UTC"
 
 
 @dataclass(frozen=True)
@@ -49,17 +52,27 @@ class Layout:
     def filename(self, started: datetime) -> str:
         return f"{self.table.name}-{started:%Y%m%dT%H%M%SZ}.{self.format.extension}"
 
-    def stream(self, batches: AsyncIterator[list[Row]], about: Mapping[str, str]) -> AsyncGenerator[bytes, None]:
-        """The file of these rows, whose joined rows lie in them under the joins' names. Closes `batches`."""
+    def stream(
+        self, batches: AsyncIterator[list[Row]], about: Mapping[str, str], *, continues: bool = False
+    ) -> AsyncGenerator[bytes, None]:
+        """The file of these rows, whose joined rows lie in them under the joins' names. Closes `batches`.
+
+        `continues`: rather what comes behind the file of the rows before them.
+        """
         headings = [Heading(column.name, column.label, column.kind) for column in self.columns]
-        return self.format.stream(headings, _picked(batches, self.columns), about, self.options)
+        options = replace(self.options, continues=continues)
+        return self.format.stream(headings, _picked(batches, self.columns), about, options)
 
 
 def lay_out(table: Table, request: FileRequest) -> Layout:
     """Raises Invalid."""
     if request.format not in FORMATS:
         raise Invalid.field("query.format", f"is one of {', '.join(FORMATS)}")
-    options = ExportOptions(raw=request.raw, sheet_name=table.name.capitalize())
+    try:
+        check_time_zone(request.tz)
+    except ValueError as error:
+        raise Invalid.field("query.tz", str(error)) from error
+    options = ExportOptions(raw=request.raw, tz=request.tz, sheet_name=table.name.capitalize())
     return Layout(table, table.choose(request.columns), FORMATS[request.format], options)
 
 

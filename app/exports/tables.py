@@ -7,6 +7,7 @@ from functools import cached_property
 from app.conversations.resource import CONVERSATIONS, MESSAGES
 from app.kit.errors import FieldError, Invalid
 from app.kit.resource import Column, Resource
+from app.turns.resource import TURNS
 from app.users.resource import USERS
 
 
@@ -67,15 +68,25 @@ class Table:
         return tuple(join for join in self.joins if join.name in prefixes)
 
 
-_OWNER = Join("owner", "owner_id", USERS, ("email", "name"))
-_CONVERSATION = Join("conversation", "conversation_id", CONVERSATIONS, ("title", "model", "tags"))
+OWNER = Join("owner", "owner_id", USERS, ("email", "name"))
+_CONVERSATION = Join(
+    "conversation",
+    "conversation_id",
+    CONVERSATIONS,
+    (
+        *("title", "model", "tags", "system_prompt", "metadata", "status"),
+        *("last_message_at", "created_at", "updated_at"),
+    ),
+)
+"""All that an import needs to make the conversation again."""
 
 TABLES: Mapping[str, Table] = {
     table.name: table
     for table in (
         Table(USERS),
-        Table(CONVERSATIONS, (_OWNER,)),
-        Table(MESSAGES, (_CONVERSATION, _OWNER)),
+        Table(CONVERSATIONS, (OWNER,)),
+        Table(MESSAGES, (_CONVERSATION, OWNER)),
+        Table(TURNS, (_CONVERSATION, OWNER)),
     )
 }
 """What can be exported, by the resource's name."""

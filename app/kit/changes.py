@@ -13,6 +13,8 @@ from pymongo.asynchronous.change_stream import AsyncDatabaseChangeStream
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import OperationFailure, PyMongoError
 
+from app.kit import metrics
+from app.kit.clock import now
 from app.kit.logs import logger
 from app.kit.repository import Row
 
@@ -119,6 +121,8 @@ class ChangeFeed:
     def _hand_out(self, change: Row) -> None:
         watch = self._watches[change["ns"]["coll"]]
         document = change.get("fullDocument") or {}
+        if (written_at := change.get("wallTime")) is not None:
+            metrics.change_lag.set(max(0.0, (now() - written_at).total_seconds()))
         self._guard(
             watch, lambda: watch.handle(Change(change["operationType"], change["documentKey"]["_id"], document))
         )

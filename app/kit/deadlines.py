@@ -7,5 +7,6 @@ besides, so that an expensive one is told from a database that is away, and is c
 READ_SECONDS = 15.0
 LIST_SECONDS = 10.0
 SEARCH_SECONDS = 2.0
+STATS_SECONDS = 20.0
 WRITE_SECONDS = 20.0
 EXPORT_PAGE_SECONDS = 20.0

@@ -15,8 +15,10 @@ VerbatimError
 ├── PreconditionFailed 412      If-Match names another version; `current` holds the stored one
 ├── PayloadTooLarge 413         a body or document over its limit
 ├── UrlTooLong 414              an address over its limit
+├── RangeNotSatisfiable 416     the part of the file that was asked for lies behind its end
 ├── HeadersTooLarge 431         headers over their limit
 ├── TooManySearches 429         searches that read rows take turns, and this one's did not come; says when to retry
+├── TooManyJobs 429             so many jobs of this user are unfinished already
 ├── Unavailable 503             cannot be served now; says when to retry
 │   └── OutcomeUnknown          a write that may or may not have happened: retry with the same key
 └── UpstreamFailed 502          the language model's server failed
@@ -148,6 +150,12 @@ class PayloadTooLarge(VerbatimError):
     title = "This is larger than the limit"
 
 
+class RangeNotSatisfiable(VerbatimError):
+    status = 416
+    code = "range_not_satisfiable"
+    title = "The file ends before the part that you ask for"
+
+
 class UrlTooLong(VerbatimError):
     status = 414
     code = "url_too_long"
@@ -163,9 +171,19 @@ class HeadersTooLarge(VerbatimError):
 class TooManySearches(VerbatimError):
     status = 429
     code = "too_many_searches"
-    title = "Too many searches that no index answers run at the same time; wait for yours to end, then ask again"
+    title = "Too many searches or summaries that read much run at the same time; wait for yours to end, then ask again"
 
     def __init__(self, detail: str = "", *, retry_after: int = 1, **members: Any) -> None:
+        """`retry_after`: whole seconds until a new attempt makes sense."""
+        super().__init__(detail, headers={"Retry-After": str(retry_after)}, **members)
+
+
+class TooManyJobs(VerbatimError):
+    status = 429
+    code = "too_many_jobs"
+    title = "Too many of your jobs are unfinished; wait for one to end, or cancel it"
+
+    def __init__(self, detail: str = "", *, retry_after: int = 10, **members: Any) -> None:
         """`retry_after`: whole seconds until a new attempt makes sense."""
         super().__init__(detail, headers={"Retry-After": str(retry_after)}, **members)
 

@@ -54,6 +54,11 @@ def lacking(path: str, *, name: str) -> IndexModel:
     return IndexModel(keys, name=name, partialFilterExpression={path: None})
 
 
+def summed_by(order: str, *paths: str) -> IndexModel:
+    """Everything that summaries of a range of the order need, so that they read the index alone."""
+    return IndexModel([(order, DESCENDING), *((path, ASCENDING) for path in paths)], name="summary_v1")
+
+
 def _for_all(
     name: str, equal: list[tuple[str, int]], order: str, owner: str | None, partial: Mapping[str, Any]
 ) -> list[IndexModel]:

@@ -9,11 +9,11 @@ from functools import partial
 from hashlib import blake2b
 from typing import Any, Literal
 
-from app.kit.errors import FieldError, Invalid
+from app.kit.errors import FieldError, Invalid, InvalidPattern
 from app.kit.paging import Sort
 from app.kit.resource import Column, Kind, Operator, Resource
 from app.kit.schemas import parse_object_id
-from app.kit.search import MATCHES, Match, Search
+from app.kit.search import FORBIDDEN, MATCHES, Match, Search
 
 DEFAULT_LIMIT = 20
 MAX_LIMIT = 1000
@@ -95,7 +95,8 @@ def parse_listing(
     cursor = _read(errors, "before", partial(_cursor, values))
     search = _search(resource, values, errors)
     if errors:
-        raise Invalid("; ".join(f"{error.field}: {error.message}" for error in errors), fields=errors)
+        kind = InvalidPattern if [error.message for error in errors] == [FORBIDDEN] else Invalid
+        raise kind("; ".join(f"{error.field}: {error.message}" for error in errors), fields=errors)
     filtered = [resource.filters[name] for name in filters]
     return Listing(
         resource=resource,
@@ -143,7 +144,7 @@ def _read(errors: list[FieldError], name: str, read: Callable[[], Any]) -> Any:
     """What `read` answers; None when it refuses, which goes to `errors` under the parameter's name."""
     try:
         return read()
-    except ValueError as error:
+    except (ValueError, InvalidPattern) as error:
         errors.append(FieldError(f"query.{name}", str(error)))
         return None
 
@@ -195,14 +196,14 @@ def _count(values: Mapping[str, str]) -> CountMode | None:
 def _search(resource: Resource, values: Mapping[str, str], errors: list[FieldError]) -> Search | None:
     if not resource.searchable:
         return None
-    match = _read(errors, "match", lambda: _match(values.get("match", "literal")))
-    case_sensitive = _read(errors, "case_sensitive", lambda: _boolean(values.get("case_sensitive", "false")))
-    if "q" not in values or match is None or case_sensitive is None:
+    # Where these are at fault, `q` may have faults of its own.
+    match: Match = _read(errors, "match", lambda: _match(values.get("match", "literal"))) or "literal"
+    is_exact = bool(_read(errors, "case_sensitive", lambda: _boolean(values.get("case_sensitive", "false"))))
+    if "q" not in values:
         return None
     paths = tuple(column.path for column in resource.searchable)
-    search: Search | None = _read(
-        errors, "q", lambda: Search(paths, values["q"], match, case_sensitive, resource.is_search_indexed)
-    )
+    options = match, is_exact, resource.is_search_indexed
+    search: Search | None = _read(errors, "q", lambda: Search(paths, values["q"], *options))
     return search
 
 

@@ -3,16 +3,19 @@
 import re
 import secrets
 import time
+from collections.abc import Mapping
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.kit import metrics
 from app.kit.errors import PayloadTooLarge, VerbatimError
 from app.kit.logs import begin_request, logger
 from app.kit.problems import problem
 
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _ACCEPTABLE_ID = re.compile(r"[A-Za-z0-9._:-]{1,100}")
 
 
@@ -30,6 +33,7 @@ class RequestContext:
         begin_request(id)
         started = time.perf_counter()
         status = 0
+        metrics.requests_running.inc()
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
@@ -48,24 +52,47 @@ class RequestContext:
                 raise
             await problem(VerbatimError(f"The fault is logged under request id {id}."))(scope, receive, send_with_id)
         finally:
-            elapsed = round((time.perf_counter() - started) * 1000, 1)
-            logger.info("request", method=scope["method"], path=scope["path"], status=status, ms=elapsed)
+            seconds = time.perf_counter() - started
+            _count(scope, status, seconds)
+            ms = round(seconds * 1000, 1)
+            logger.info("request", method=scope["method"], path=scope["path"], status=status, ms=ms)
+
+
+def _count(scope: Scope, status: int, seconds: float) -> None:
+    """Under the template of its route: a path of its own for each id would be a metric for each."""
+    route = _template(scope)
+    method = scope["method"] if scope["method"] in _METHODS else "other"
+    metrics.requests_running.dec()
+    metrics.requests.labels(method, route, status).inc()
+    metrics.request_seconds.labels(method, route).observe(seconds)
+
+
+def _template(scope: Scope) -> str:
+    """The route with its prefix, of which the matched route itself does not know; "none" where nothing matched."""
+    path: str | None = getattr(scope.get("route"), "path", None)
+    if path is None:
+        return "none"
+    segments = scope["path"].split("/")
+    return "/".join(segments[: len(segments) - path.count("/")]) + path
 
 
 class BodyLimit:
     """Refuses a body over the limit: at once when its Content-Length says so, otherwise when it has come that far."""
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, max_bytes: int, others: Mapping[str, int] = {}) -> None:
+        """`others`: the limits of paths that take larger bodies, or smaller ones."""
         self.app = app
         self.max_bytes = max_bytes
+        self.others = others
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        sentence = f"The body is larger than {self.max_bytes} bytes."
+        limit = self.others.get(scope["path"], self.max_bytes)
+        sentence = f"The body is larger than {limit} bytes."
         announced = Headers(scope=scope).get("content-length", "")
-        if announced.isdigit() and int(announced) > self.max_bytes:
+        if announced.isdigit() and int(announced) > limit:
             await problem(PayloadTooLarge(sentence))(scope, receive, send)
             return
         received = 0
@@ -74,7 +101,7 @@ class BodyLimit:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
-            if received > self.max_bytes:
+            if received > limit:
                 raise HTTPException(413, sentence)  # the one error that FastAPI lets through while it reads a body
             return message
 

@@ -2,8 +2,8 @@
 
 The server asks for the time only between two rows, and PCRE counts its steps (200,000 in MongoDB's) anew for each place
 where a match may begin: `a.*b` took 12 s for one row of 30,000 characters (measured). So the text's length decides in
-which form a pattern is asked for; each ends after some ten million steps in all, about a third of a second, most
-much sooner. What would need more is an error (51156) and not "no match".
+which form a pattern is asked for, to find a text and to mark it alike; each ends after some ten million steps in all,
+about a third of a second, most much sooner. What would need more is an error (51156) and not "no match".
 """
 
 import re
@@ -16,24 +16,28 @@ _WHOLE_RECURSION = re.compile(r"\(\?[R0]|\\g[<{'][+-]?0")
 _COMMENTS = re.compile(r"\(\?[a-zA-Z^-]*x")
 
 
-def matches(text: Expression, length: Expression, pattern: str, options: str) -> Expression:
-    """The expression whether a text, of so many bytes, matches."""
-    forms = [(most, form(pattern)) for most, form in _FORMS]
+def bounded(pattern: str, length: Expression, ask: Callable[[str], Expression]) -> Expression:
+    """What `ask` makes of the pattern, in the form for a text of so many bytes: a match, or the first place of one."""
+    branches = [{"case": {"$lte": [length, most]}, "then": ask(form(pattern))} for most, form in _FORMS]
+    return {"$switch": {"branches": branches, "default": ask(_stepping(50)(pattern))}}
 
-    def is_found(form: str) -> Expression:
-        regex = {"$literal": form}  # never a field path, even when it begins with '$'
-        return {"$regexMatch": {"input": text, "regex": regex, "options": options}}
 
-    branches = [{"case": {"$lte": [length, most]}, "then": is_found(form)} for most, form in forms]
-    return {"$switch": {"branches": branches, "default": is_found(_stepping(50)(pattern))}}
+def at_each_place(pattern: str, length: int) -> str:
+    """The form for all matches in a text of so many characters: the longer it is, the fewer steps a place may take."""
+    return _stepping(_STEPS // length)(pattern)
 
 
 def in_one_go(pattern: str) -> str:
-    """The same pattern with the search for its beginning inside it, so that all steps are counted together.
+    """The same pattern with the search for its beginning inside it, so that all steps are counted together; `\\K`
+    leaves that out of what is matched.
 
     It has to be a valid one: a parenthesis too many would end the group.
     """
-    return rf"\A(?s:.*?)(?:{pattern})"
+    return rf"\A(?s:.*?)\K(?:{pattern})"
+
+
+_STEPS = 10_000_000
+"""In all of a text: about a third of a second."""
 
 
 def _stepping(most: int) -> Callable[[str], str]:

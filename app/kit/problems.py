@@ -10,6 +10,7 @@ from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from app.kit import metrics
 from app.kit.database_errors import UNSTORABLE, translate
 from app.kit.errors import FieldError, Invalid, VerbatimError
 from app.kit.logs import logger, request_id
@@ -52,6 +53,7 @@ def problem_body(error: VerbatimError) -> dict[str, Any]:
 
 
 def problem(error: VerbatimError) -> Response:
+    metrics.errors.labels(error.code).inc()
     return Response(to_json(problem_body(error)), error.status, headers=error.headers, media_type=PROBLEM_JSON)
 
 
@@ -86,8 +88,9 @@ _DESCRIPTIONS: Mapping[int, str] = {
     412: "If-Match names another version; `current` shows the stored one",
     413: "Over a size limit",
     414: "The address is over its limit",
+    416: "Behind the end of the file; see Content-Range",
     422: "Cannot be understood; `fields` names the places at fault",
-    429: "Too many searches at the same time; see Retry-After",
+    429: "Too many searches, summaries or jobs at the same time; see Retry-After",
     431: "The headers are over their limit",
     502: "The language model's server failed",
     503: "Cannot be served now; see Retry-After",

@@ -119,9 +119,9 @@ class Repository(Generic[D]):
         )
         return Page(leaf.rows, following, previous, total, leaf.partial)
 
-    def effort(self, scope: Scope) -> Effort:
-        """What a page may spend on a search."""
-        return Effort(self._turnstile, scope.asker, SEARCH_SECONDS)
+    def effort(self, scope: Scope, seconds: float = SEARCH_SECONDS) -> Effort:
+        """What a request may spend on rows that no index answers: a page of a search, unless said otherwise."""
+        return Effort(self._turnstile, scope.asker, seconds)
 
     def _reader(self, scope: Scope, listing: Listing, filters: Sequence[Mapping[str, Any]], effort: Effort) -> Read:
         """How the list is read. `filters`: its conditions without the scope and without `listing.searches`."""
@@ -163,16 +163,22 @@ class Repository(Generic[D]):
         return find
 
     async def batches(
-        self, scope: Scope, listing: Listing, condition: Mapping[str, Any] | None = None, *, size: int = 1000
+        self,
+        scope: Scope,
+        listing: Listing,
+        condition: Mapping[str, Any] | None = None,
+        *,
+        size: int = 1000,
+        start: Position | None = None,
     ) -> AsyncGenerator[list[Row], None]:
-        """All rows of the listing in batches of up to `size` rows and 16 MiB.
+        """All rows of the listing, or those behind `start`, in batches of up to `size` rows and 16 MiB.
 
         Each batch is its own query behind the last key, so that it may be retried and no cursor has to outlive a
         primary. Where a change could move a row from one batch into another, all of them read one snapshot, which the
         database keeps for five minutes.
         """
         conditions = [condition or {}, *listing.conditions]
-        position: Position | None = None
+        position = start
         async with self._still(listing.sort) as session:
             while True:
                 run = await self._batch(scope, listing, conditions, position, size, session)
@@ -181,6 +187,18 @@ class Repository(Generic[D]):
                 position = run.end(listing.sort)
                 if position is None:
                     return
+
+    async def estimate(self, scope: Scope, listing: Listing, condition: Mapping[str, Any]) -> int | None:
+        """About how many rows the listing has; None when that takes longer to find out than it is worth."""
+        if listing.is_search:
+            return None
+        where = scope.where(condition, *listing.conditions)
+        try:
+            return await self.collection.count_documents(where, maxTimeMS=int(1000 * SEARCH_SECONDS))
+        except OperationFailure as error:
+            if error.code not in GIVEN_UP:
+                raise
+            return None
 
     async def _batch(
         self,
@@ -335,14 +353,14 @@ def _working_seconds(listing: Listing) -> float:
 
 
 @asynccontextmanager
-async def patience() -> AsyncIterator[None]:
-    """Wait for a primary as long as a read may; raises Unavailable.
+async def patience(working: float = 0.0) -> AsyncIterator[None]:
+    """Wait for a primary as long as a read may, and `working` seconds beside; raises Unavailable.
 
     Not `pymongo.timeout`: it puts its own limit in the place of the working time, and the driver then gives up in the
     same instant as the server, so that nobody knows whether the query was expensive or the database away.
     """
     try:
-        async with asyncio.timeout(READ_SECONDS):
+        async with asyncio.timeout(READ_SECONDS + working):
             yield
     except TimeoutError as error:
         raise Unavailable("The database does not answer right now; retry.", retry_after=2) from error

@@ -35,18 +35,22 @@ class StrictRequest(Request):
 
 
 class StrictRoute(APIRoute):
-    """A route that refuses query parameters it does not declare."""
+    """A route that refuses query parameters it does not declare.
+
+    One that declares them in `openapi_extra` reads them itself: it names the unknown ones with all other faults.
+    """
 
     opaque_members: Collection[str] = ()
-    """Members of the body that are stored as text, so that any keys are allowed in them."""
+    """Members of the body in which any keys are allowed: they are stored as text, or checked by name."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
-        declared = frozenset(self._declared())
+        declared = frozenset(_query_names(self.dependant))
+        reads_itself = bool((self.openapi_extra or {}).get("parameters"))
 
         async def strict(request: Request) -> Response:
             unknown = [name for name in request.query_params if name not in declared]
-            if unknown:
+            if unknown and not reads_itself:
                 fields = [FieldError(f"query.{name}", "is not a parameter here") for name in unknown]
                 raise Invalid("; ".join(f"{each.field}: {each.message}" for each in fields), fields=fields)
             if self.body_field is not None and _has_body(request):
@@ -56,10 +60,6 @@ class StrictRoute(APIRoute):
             return await handle(strict_request)
 
         return strict
-
-    def _declared(self) -> Iterator[str]:
-        yield from _query_names(self.dependant)
-        yield from (each["name"] for each in (self.openapi_extra or {}).get("parameters", ()))
 
 
 def _query_names(dependant: Dependant) -> Iterator[str]:
@@ -72,6 +72,13 @@ class RouteWithTools(StrictRoute):
     """A route whose body may hold `tools`: their JSON Schemas have keys such as `$ref`."""
 
     opaque_members = frozenset({"tools"})
+
+
+class RouteWithFilters(StrictRoute):
+    """A route whose body holds the parameters of a list, by names such as `feedback.rating__ne`, in `filters` or within
+    an `export`."""
+
+    opaque_members = frozenset({"filters", "export"})
 
 
 def router(prefix: str, tag: str, *, route_class: type[StrictRoute] = StrictRoute, **options: Any) -> APIRouter:

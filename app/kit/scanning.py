@@ -6,7 +6,7 @@ Slices grow while they are quick. One that takes too long, or holds a text on wh
 again with fewer rows, down to one.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -27,7 +27,7 @@ GIVEN_UP = frozenset({50, 292, _PATTERN_TOO_COMPLEX})
 class Find(Protocol):
     """Reads up to `size` rows that meet all conditions; `skip` as many before them."""
 
-    async def __call__(
+    def __call__(
         self,
         conditions: Sequence[Mapping[str, Any]],
         sort: Sort,
@@ -36,7 +36,7 @@ class Find(Protocol):
         seconds: float,
         skip: int = 0,
         keys_only: bool = False,
-    ) -> Run: ...
+    ) -> Coroutine[Any, Any, Run]: ...
 
 
 @dataclass(frozen=True)

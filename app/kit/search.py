@@ -10,14 +10,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, get_args
 
-from app.kit.errors import FieldError, InvalidPattern
+from app.kit.errors import InvalidPattern
 from app.kit.literals import Need, literals_of_pattern, literals_of_text
-from app.kit.patterns import matches
+from app.kit.patterns import Expression, bounded
 from app.kit.windows import may_contain
 
 Match = Literal["literal", "prefix", "regex"]
 MATCHES: tuple[Match, ...] = get_args(Match)
 MAX_QUERY_CHARACTERS = 200
+
+FORBIDDEN = "holds a verb of PCRE, '(*...)', or '\\C', which are not allowed"
 
 Condition = dict[str, Any]
 
@@ -39,10 +41,7 @@ class Search:
     def __post_init__(self) -> None:
         _check(self.query)
         if self.match == "regex" and ("(*" in self.query or "\\C" in self.query):
-            raise InvalidPattern(
-                "q: PCRE verbs '(*...)' and '\\C' are not allowed",
-                fields=[FieldError("query.q", "holds '(*' or '\\C'")],
-            )
+            raise InvalidPattern(FORBIDDEN)
 
     @cached_property
     def condition(self) -> Condition:
@@ -95,7 +94,15 @@ def _found(paths: Sequence[str], pattern: str, options: str) -> Condition:
 def _found_or_fails(paths: Sequence[str], pattern: str, options: str) -> Condition:
     """One `$expr` for all paths: the database asks it last, of rows that meet all other conditions."""
     texts = [{"$ifNull": [f"${path}", ""]} for path in paths]
-    return {"$expr": _any_of([matches(text, {"$strLenBytes": text}, pattern, options) for text in texts])}
+    return {"$expr": _any_of([_matches(text, pattern, options) for text in texts])}
+
+
+def _matches(text: Expression, pattern: str, options: str) -> Expression:
+    def is_found(form: str) -> Expression:
+        regex = {"$literal": form}  # never a field path, even when it begins with '$'
+        return {"$regexMatch": {"input": text, "regex": regex, "options": options}}
+
+    return bounded(pattern, {"$strLenBytes": text}, is_found)
 
 
 def _any_of(alternatives: list[Condition]) -> Condition:

@@ -32,7 +32,7 @@ def loads(body: bytes, *, opaque: Collection[str] = ()) -> Any:
     """Parse `body`; raises InvalidJSON.
 
     `opaque`: members of the outermost object in which any key is allowed (a JSON Schema has `$ref`), because they are
-    stored as text.
+    stored as text, or because whoever reads them knows all that may be there.
     """
     if (body.count(b"{") + body.count(b"[")) > MAX_DEPTH:
         _check_depth(body)

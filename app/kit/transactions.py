@@ -14,6 +14,7 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
+from app.kit import metrics
 from app.kit.deadlines import WRITE_SECONDS
 
 T = TypeVar("T")
@@ -40,6 +41,23 @@ async def in_order(client: AsyncMongoClient[dict[str, Any]]) -> AsyncIterator[No
             _session.reset(token)
 
 
+@asynccontextmanager
+async def beside(client: AsyncMongoClient[dict[str, Any]]) -> AsyncIterator[None]:
+    """What is read in here is never older than what was read before it, and may be read beside other things: a session
+    serves one operation after the other. Not for transactions."""
+    current = _session.get()
+    async with client.start_session(causal_consistency=True) as session:
+        if current is not None and current.cluster_time is not None:
+            session.advance_cluster_time(current.cluster_time)
+        if current is not None and current.operation_time is not None:
+            session.advance_operation_time(current.operation_time)
+        token = _session.set(session)
+        try:
+            yield
+        finally:
+            _session.reset(token)
+
+
 class Transactions:
     """Runs work in transactions of one client: snapshot reads, majority writes."""
 
@@ -55,7 +73,13 @@ class Transactions:
         if _session.get() is not None:
             return await work()
 
+        attempts = 0
+
         async def callback(session: AsyncClientSession) -> T:
+            nonlocal attempts
+            attempts += 1
+            if attempts > 1:
+                metrics.transactions_repeated.inc()
             token = _session.set(session)
             try:
                 return await work()

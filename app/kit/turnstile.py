@@ -9,9 +9,10 @@ from collections import Counter, deque
 from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
 
+from app.kit import metrics
 from app.kit.errors import TooManySearches
 
-WAIT_SECONDS = 2.0
+WAIT_SECONDS = 5.0
 MAX_WAITING = 8
 """Requests of one caller that may wait."""
 
@@ -23,7 +24,7 @@ class Turnstile:
 
     def __init__(
         self,
-        limit: int = 2,
+        limit: int = 1,
         *,
         per_caller: int = 1,
         max_waiting: int = MAX_WAITING,
@@ -86,6 +87,7 @@ class Turnstile:
             raise TooManySearches
         turn: _Turn = asyncio.get_running_loop().create_future()
         queue.append(turn)
+        metrics.scans_waiting.inc()
         try:
             async with asyncio.timeout(self._wait_seconds):
                 await turn
@@ -97,6 +99,8 @@ class Turnstile:
             if isinstance(error, TimeoutError):
                 raise TooManySearches from error
             raise
+        finally:
+            metrics.scans_waiting.dec()
 
     def _give_up(self, caller: Hashable, turn: _Turn) -> None:
         queue = self._queues.get(caller, deque())

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from math import ceil
 
+from app.kit import metrics
 from app.kit.logs import logger
 from app.llm.breaker import Breaker
 from app.llm.provider import Attempt, Chunk, CompletionRequest, Provider, ProviderError
@@ -51,6 +52,7 @@ class Upstream:
         self.provider = provider
         self._settings = settings
         self._slots = Slots(settings.max_concurrency, settings.max_queue)
+        metrics.calls_waiting.labels(provider.name).set_function(lambda: self._slots.waiting)
         self._breaker = Breaker(settings.breaker_failures, settings.breaker_cooldown)
 
     def refusal(self) -> ProviderError | None:

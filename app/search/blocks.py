@@ -10,7 +10,7 @@ from itertools import accumulate
 
 import numpy as np
 
-from app.search.postings import Bits, Counts, Lists, Ordinals, decode, decode_part, encode, from_varints, sizes, varints
+from app.search.postings import Bits, Counts, Lists, Ordinals, decode, decode_one, encode, from_varints, sizes, varints
 
 BLOCK_BITS = 4096 * 8
 """A block is closed before its lists have more bits; a longer list has a block of its own."""
@@ -86,7 +86,7 @@ class Entry:
 
     def rows(self, rows: int) -> Ordinals:
         """The rows, of a segment of so many."""
-        return decode_part(self.block.bits, self.counts, rows, self.number, self.number + 1).ordinals
+        return decode_one(self.block.bits, self.counts, rows, self.number)
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,17 @@ class Directory:
         """The number of the one block that may hold the term."""
         number = bisect_right(self.first_terms, term) - 1
         return None if number < 0 else number
+
+    def bits_of(self, term: bytes) -> int:
+        """How many bits the lists of the term's block have: of a long list, it alone."""
+        number = self.block_of(term)
+        return 0 if number is None else self.sizes[number]
+
+    def bits_of_long(self, term: bytes) -> int | None:
+        """How many bits a list has that is too long to share a block; None of others."""
+        number = self.block_of(term)
+        is_long = number is not None and self.sizes[number] > BLOCK_BITS and self.first_terms[number] == term
+        return self.sizes[number] if number is not None and is_long else None
 
 
 @dataclass

@@ -8,30 +8,34 @@ the rows themselves.
 import math
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 
-import numpy as np
 from bson import ObjectId
-from numpy.typing import NDArray
 
 from app.kit.repository import Row
 from app.kit.threads import in_thread
-from app.search.blocks import Block
-from app.search.building import build
-from app.search.keys import CHUNK, Keys
+from app.search.building import Draft
+from app.search.gathering import Gathered, Gathering
+from app.search.keys import key_of
 from app.search.merging import Merge
-from app.search.scrubbing import scrub
-from app.search.segments import Outline
-from app.search.store import IndexStore, LeaseLost, PartsGone, Place
+from app.search.register import LeaseLost
+from app.search.scrubbing import Scrubber
+from app.search.store import IndexStore, PartsGone
 from app.search.table import Table
 from app.search.terms import group_term
 
-GRACE = timedelta(seconds=60)
-"""So long a segment that was replaced can still be read, by searches that began before."""
+GRACE = timedelta(seconds=20)
+"""So long a segment that was replaced can still be read, by searches that began before: they take less."""
+STALE = timedelta(days=1)
+"""So long an outline may show terms and ids of rows that were removed; then the segment is written anew."""
 _BLOCKS_AT_ONCE = 64
+_MARKS_AT_ONCE = 10_000
+
+_Work = tuple[Gathering, Callable[[Gathered | None], Awaitable[None]]]
+"""Rows that are being gathered, and what is done with their segment."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ class Sizes:
     """
 
     least: int = 1000
-    most: int = 25_000
+    most: int = 250_000
     fanout: int = 8
     largest: int = 2_000_000
 
@@ -66,7 +70,9 @@ class IndexBuilder:
         self._scrub_seconds = scrub_seconds
         self._scrub_at = 0.0
         self._name = secrets.token_hex(8)
+        self._scrubber = Scrubber(store, lambda: store.renew(self._name))
         self._writing: ObjectId | None = None
+        self._work: _Work | None = None
         self._is_prepared = False
         self.is_holder = False
         """Whether this one builds, as far as it knows."""
@@ -84,16 +90,27 @@ class IndexBuilder:
             except PartsGone:
                 await self._store.renew(self._name)  # another one that builds has replaced the segment
                 raise
-        except LeaseLost:
-            await self._give_up()
+        except BaseException as error:
+            self._work = None  # it may be half done
+            if isinstance(error, LeaseLost):
+                await self._give_up()
             raise
+
+    @property
+    def at_hand(self) -> int:
+        """How many rows are gathered for a segment that is not written yet."""
+        return 0 if self._work is None else len(self._work[0])
 
     async def release(self) -> None:
         """Let another process build."""
+        self._work = None
         await self._store.release(self._name)
         self.is_holder = self._is_prepared = False
 
     async def _step(self, least: int) -> int | None:
+        if self._work is not None:
+            await self._store.renew(self._name)  # else what was read may be of rows that another one has taken out
+            return await self._gather_on(*self._work)
         if not await self._store.acquire(self._name):
             self.is_holder = self._is_prepared = False
             return None
@@ -110,7 +127,7 @@ class IndexBuilder:
             self._scrub_at = time.monotonic() + self._scrub_seconds
             if rows := await self._scrub(index):
                 return rows
-        return await (self._rebuild(index) if "rebuild" in index else self._merge(index["segments"]))
+        return await (self._rebuild(index["rebuild"]) if "rebuild" in index else self._merge(index))
 
     async def _give_up(self) -> None:
         """Another process builds, and has removed what it knew of the segment that was being written here."""
@@ -124,47 +141,68 @@ class IndexBuilder:
         self._writing = id
 
     async def _add(self, least: int) -> int:
-        """A segment of rows that are in none."""
+        """Begin a segment of rows that are in none."""
         if await self._table.count_unmarked(least) < least:
             return 0
-        rows = await self._table.unmarked(self._sizes.most)
-        if not rows:
-            return 0
-        id = await self._write(rows)
-        await self._store.replace(self._name, [], [id])
-        self._writing = None
-        await self._table.mark(rows)
-        return len(rows)
+        return await self._gather_on(Gathering(self._table, self._table.unmarked, None, self._sizes.most), self._added)
 
-    async def _rebuild(self, index: Row) -> int:
-        """A segment of the next rows of the table; behind the last ones, the new segments take the place of the old.
+    async def _added(self, gathered: Gathered | None) -> None:
+        if gathered is None:
+            return
+        keys = gathered.draft.keys
+        await self._store.replace(self._name, [], [await self._write(gathered.draft)])
+        self._writing = None
+        await self._table.mark(keys.part(0, _MARKS_AT_ONCE))
+        for first in range(_MARKS_AT_ONCE, len(keys), _MARKS_AT_ONCE):
+            await self._store.renew(self._name)
+            await self._table.mark(keys.part(first, first + _MARKS_AT_ONCE))
+
+    async def _rebuild(self, rebuild: Row) -> int:
+        """Begin a segment of the next rows of the table; behind the last ones, the new segments take the place of the
+        old.
 
         The last ones are those of that moment: rows that come later are in no old segment. All rows are read, not only
         those with a mark: a process that lost the lease may still be about to set marks, of rows an old segment has.
         """
-        rebuild = index["rebuild"]
-        rows, is_last = ([], True) if rebuild["is_read"] else await self._table.after(rebuild["last"], self._sizes.most)
-        if not rows:
-            await self._store.finish_rebuilding(self._name)
+        if rebuild["is_read"]:
+            await self._rebuilt(None)
             return 1
-        id = await self._write(rows)
-        last = [rows[-1][self._table.order], rows[-1]["_id"]]
-        await self._store.continue_rebuilding(self._name, id, last, len(rows), is_read=is_last)
-        self._writing = None
-        return len(rows)
+        last = None if rebuild["last"] is None else key_of(*rebuild["last"])
+        await self._gather_on(Gathering(self._table, self._table.after, last, self._sizes.most), self._rebuilt)
+        return 1
 
-    async def _write(self, rows: Sequence[Row]) -> ObjectId:
-        """Store a segment of these rows."""
-        draft = await in_thread(lambda: build([self._table.text_of(row) for row in rows]))
+    async def _rebuilt(self, gathered: Gathered | None) -> None:
+        if gathered is None:
+            await self._store.finish_rebuilding(self._name)
+            return
+        id = await self._write(gathered.draft)
+        rows = len(gathered.draft.keys)
+        await self._store.continue_rebuilding(self._name, id, gathered.last, rows, is_read=gathered.is_last)
+        self._writing = None
+
+    async def _gather_on(self, gathering: Gathering, then: Callable[[Gathered | None], Awaitable[None]]) -> int:
+        """Read one more piece of a segment, and store it when it is complete; answers how many rows that were."""
+        self._work = gathering, then
+        rows = await gathering.read_on()
+        if gathering.is_complete:
+            self._work = None
+            await then(await gathering.finish())
+        return rows or min(1, len(gathering))
+
+    async def _write(self, draft: Draft) -> ObjectId:
+        """Store a segment."""
         id = draft.outline.id
         await self._begin(id)
-        await self._store.write_blocks(id, 0, draft.blocks)
+        for first in range(0, len(draft.blocks), _BLOCKS_AT_ONCE):
+            await self._store.write_blocks(id, first, draft.blocks[first : first + _BLOCKS_AT_ONCE])
+            await self._store.renew(self._name)
         await self._store.write_keys(id, draft.keys, len(draft.outline.first_keys))
         await self._store.finish(draft.outline)
         return id
 
-    async def _merge(self, ids: Sequence[ObjectId]) -> int:
-        chosen = self._sizes.to_be_merged(await self._store.sizes(ids))
+    async def _merge(self, index: Row) -> int:
+        chosen = self._sizes.to_be_merged(await self._store.sizes(index["segments"]))
+        chosen = chosen or await self._store.scrubbed_before(index["segments"], index["now"] - STALE)
         if not chosen:
             return 0
         outlines = await self._store.outlines(chosen)
@@ -198,44 +236,10 @@ class IndexBuilder:
             return 0
         ids = [*index["segments"], *index.get("rebuild", {}).get("segments", [])]
         for outline in await self._store.outlines(ids):
-            await self._take_out(outline, [group_term(group) for group in groups])
+            await self._scrubber.take_out(outline, [group_term(group) for group in groups])
         await self._store.renew(self._name)
         await self._store.scrubbed(groups)
         return len(groups)
-
-    async def _take_out(self, outline: Outline, terms: Sequence[bytes]) -> None:
-        """Take the rows that have these terms out of a segment.
-
-        The blocks of the terms are changed last, so that a repetition finds the rows again.
-        """
-        numbers = {term: number for term in terms if (number := outline.directory.block_of(term)) is not None}
-        named = {Place(outline.id, number) for number in numbers.values()}
-        blocks = await self._store.blocks(named)
-        if len(blocks) < len(named):
-            raise PartsGone
-        is_removed = np.zeros(outline.rows, np.bool_)
-        for term, number in numbers.items():
-            if (rows := blocks[Place(outline.id, number)].find(term, outline.rows)) is not None:
-                is_removed[rows] = True
-        if not is_removed.any():
-            return
-        for first in range(0, len(outline.directory), _BLOCKS_AT_ONCE):
-            some = await self._store.blocks_in_order(outline, first, _BLOCKS_AT_ONCE)
-            changed = await in_thread(partial(_scrubbed, outline.id, first, some, is_removed))
-            await self._rewrite({at: block for at, block in changed.items() if at not in named}, {})
-        await self._rewrite({}, await self._gone(outline, is_removed))
-        last = {at: scrub(block, is_removed) for at, block in blocks.items()}
-        await self._rewrite({at: block for at, block in last.items() if block is not None}, {})
-
-    async def _gone(self, outline: Outline, is_removed: NDArray[np.bool_]) -> dict[Place, Keys]:
-        """The chunks of keys that change, without the removed rows."""
-        numbers = sorted({ordinal // CHUNK for ordinal in np.flatnonzero(is_removed).tolist()})
-        chunks = await self._store.chunks(Place(outline.id, number) for number in numbers)
-        return {at: keys.without(is_removed[at.number * CHUNK :][: len(keys)]) for at, keys in chunks.items()}
-
-    async def _rewrite(self, blocks: Mapping[Place, Block], keys: Mapping[Place, Keys]) -> None:
-        await self._store.renew(self._name)  # what was read may have changed under another one that builds
-        await self._store.rewrite(blocks, keys)
 
     async def _drop_strays(self) -> None:
         """Remove what a process wrote that did not live to make it part of the index."""
@@ -253,9 +257,3 @@ class IndexBuilder:
             await self._store.drop(id)
         if over:
             await self._store.dropped(self._name, over)
-
-
-def _scrubbed(id: ObjectId, first: int, blocks: Sequence[Block], is_removed: NDArray[np.bool_]) -> dict[Place, Block]:
-    """The blocks that change, without the removed rows."""
-    cleaned = {Place(id, first + at): scrub(block, is_removed) for at, block in enumerate(blocks)}
-    return {at: block for at, block in cleaned.items() if block is not None}

@@ -2,7 +2,7 @@
 
 from array import array
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -38,31 +38,44 @@ class Draft:
     blocks: list[Block]
 
 
-def build(texts: Sequence[Text]) -> Draft:
-    """The segment of these rows, of which there is at least one and none twice."""
-    ordered = sorted(texts, key=lambda each: each.key)
-    keys = Keys.of([each.key for each in ordered])
-    found = _rows_of_terms(ordered)
-    terms = sorted(found)
-    counts = np.array([len(found[term]) for term in terms], np.int64)
-    rows = np.frombuffer(b"".join(found[term] for term in terms), np.uint32)
-    writer = BlockWriter(len(texts))
-    blocks = list(writer.write(terms, Lists(counts, rows)))
-    return Draft(Outline.of(ObjectId(), keys, writer.directory), keys, blocks)
+class Drafting:
+    """A segment in the making: rows are added piece by piece, so that their texts need not be kept."""
 
+    def __init__(self) -> None:
+        # Arrays, because the collector of garbage would go through every number of a list, again and again.
+        self._parts: defaultdict[str, array[int]] = defaultdict(partial(array, _NUMBERS))
+        self._terms: defaultdict[bytes, array[int]] = defaultdict(partial(array, _NUMBERS))
+        self._keys: list[Keys] = []
+        self._count = 0
+        self.characters = 0
+        """Of all texts."""
 
-def _rows_of_terms(texts: Sequence[Text]) -> "Mapping[bytes, array[int]]":
-    """In which of the texts each term is."""
-    # Arrays, because the collector of garbage would go through every number of a list, again and again.
-    parts: defaultdict[str, array[int]] = defaultdict(partial(array, _NUMBERS))
-    found: defaultdict[bytes, array[int]] = defaultdict(partial(array, _NUMBERS))
-    for number, each in enumerate(texts):
-        for part in terms_of_text(each.text):
-            parts[part].append(number)
-        for term in _terms_of_row(each):
-            found[term].append(number)
-    found.update((part.encode(), numbers) for part, numbers in parts.items())
-    return found
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, texts: Sequence[Text]) -> None:
+        """More rows, in the order of their keys, all of them behind those that were added before."""
+        for number, each in enumerate(texts, self._count):
+            for part in terms_of_text(each.text):
+                self._parts[part].append(number)
+            for term in _terms_of_row(each):
+                self._terms[term].append(number)
+            self.characters += len(each.text)
+        self._keys.append(Keys.of([each.key for each in texts]))
+        self._count += len(texts)
+
+    def finish(self) -> Draft:
+        """The segment, when it has at least one row; nothing can be added any more."""
+        keys = Keys.joined(self._keys)
+        found: dict[bytes, array[int]] = {**self._terms, **{part.encode(): rows for part, rows in self._parts.items()}}
+        self._parts.clear()
+        self._terms.clear()
+        terms = sorted(found)
+        counts = np.array([len(found[term]) for term in terms], np.int64)
+        rows = np.frombuffer(b"".join(found[term] for term in terms), np.uint32)
+        writer = BlockWriter(len(keys))
+        blocks = list(writer.write(terms, Lists(counts, rows)))
+        return Draft(Outline.of(ObjectId(), keys, writer.directory), keys, blocks)
 
 
 def _terms_of_row(each: Text) -> Iterable[bytes]:

@@ -14,7 +14,8 @@ from app.kit.cancellation import raise_if_cancelled
 from app.kit.logs import logger
 from app.search.builder import IndexBuilder, Sizes
 from app.search.lookup import Lookup
-from app.search.store import IndexStore, LeaseLost
+from app.search.register import LeaseLost
+from app.search.store import IndexStore, PartsGone
 from app.search.table import Table
 
 _PAUSE_SECONDS = 3.0
@@ -46,9 +47,9 @@ class TextIndex:
         self.builder = IndexBuilder(self.store, table, self._sizes, scrub_seconds=scrub_seconds)
         self._task: asyncio.Task[None] | None = None
 
-    def open(self) -> None:
-        """Take part in building, in a task of its own."""
-        self._task = asyncio.create_task(self._run(), name="search-index")
+    def open(self, *, builds: bool = True) -> None:
+        """Keep the outlines of all segments at hand, and take part in building if so, in a task of its own."""
+        self._task = asyncio.create_task(self._run(builds=builds), name="search-index")
 
     async def aclose(self) -> None:
         """Stop building, and let another process do it."""
@@ -64,9 +65,9 @@ class TextIndex:
         except PyMongoError as error:
             logger.warning("search_index_not_released", error=type(error).__name__)  # its lease ends by itself
 
-    async def forget(self, group: ObjectId) -> None:
-        """The rows of a group are removed for good; in the transaction, if any, that removes them."""
-        await self.store.forget(group)
+    async def forget(self, *groups: ObjectId) -> None:
+        """The rows of these groups are removed for good; in the transaction, if any, that removes them."""
+        await self.store.forget(*groups)
 
     @property
     def table_name(self) -> str:
@@ -97,7 +98,7 @@ class TextIndex:
             async for _ in steps:
                 yield Progress(done, max(done, total))
         while (rows := await self.store.rebuilt()) is not None:
-            done = rows
+            done = rows + self.builder.at_hand
             yield Progress(done, max(done, total))
             await self._round()  # a busy table always has a few more rows: those come at the end
         done = max(done, total)  # the last round's rows were not seen any more
@@ -125,16 +126,19 @@ class TextIndex:
         await asyncio.sleep(_TURN_SECONDS)
         return None
 
-    async def _run(self) -> None:
+    async def _run(self, *, builds: bool) -> None:
         while True:
             raise_if_cancelled()
-            await asyncio.sleep(_PAUSE_SECONDS * random.uniform(0.8, 1.2))  # noqa: S311 spreads the processes
             try:
-                while await self.builder.round():
+                await self.lookup.warm()
+                while builds and await self.builder.round():
                     raise_if_cancelled()
             except LeaseLost:
                 logger.warning("search_index_lease_lost")
+            except PartsGone:
+                logger.info("search_index_changed")  # a segment was replaced under this process; the next round sees it
             except PyMongoError as error:
                 logger.warning("search_index_not_built", error=type(error).__name__)
             except Exception:  # noqa: BLE001 searches read the rows themselves as long as they are not indexed
                 logger.exception("search_index_not_built")
+            await asyncio.sleep(_PAUSE_SECONDS * random.uniform(0.8, 1.2))  # noqa: S311 spreads the processes

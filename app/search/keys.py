@@ -30,6 +30,11 @@ def milliseconds(instant: datetime) -> int:
     return (instant - EPOCH) // timedelta(milliseconds=1)
 
 
+def instant(milliseconds: int) -> datetime:
+    """Of so many since 1970."""
+    return EPOCH + timedelta(milliseconds=milliseconds)
+
+
 @dataclass(frozen=True)
 class Keys:
     """Keys in ascending order; `ids` is a table of so many rows of twelve bytes."""
@@ -67,9 +72,12 @@ class Keys:
             np.ascontiguousarray(np.frombuffer(ids, np.uint8).reshape(ID_BYTES, -1).T),
         )
 
+    def part(self, first: int, last: int) -> "Keys":
+        """Those from a number up to before another."""
+        return Keys(self.times[first:last], self.ids[first:last])
+
     def chunk(self, number: int) -> "Keys":
-        part = slice(number * CHUNK, (number + 1) * CHUNK)
-        return Keys(self.times[part], self.ids[part])
+        return self.part(number * CHUNK, (number + 1) * CHUNK)
 
     def order(self) -> NDArray[np.int64]:
         """The places of the keys, sorted."""
@@ -85,3 +93,18 @@ class Keys:
         """Which of the rows were removed."""
         gone: NDArray[np.bool_] = (self.ids == 0).all(axis=1)
         return gone
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Packed keys, of which few are looked at."""
+
+    times: bytes
+    ids: bytes
+
+    def key(self, number: int) -> Key:
+        count = len(self.ids) // ID_BYTES
+        return int.from_bytes(self.times[number::count], signed=True), self.ids[number::count]
+
+    def unpack(self) -> Keys:
+        return Keys.unpack(self.times, self.ids)

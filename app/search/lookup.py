@@ -10,102 +10,34 @@ from functools import partial
 
 import numpy as np
 from bson import ObjectId
-from numpy.typing import NDArray
 
-from app.kit.literals import Need
 from app.kit.threads import in_thread
-from app.search.blocks import BLOCK_BITS, Block, Entry
-from app.search.keys import CHUNK, ID_BYTES, REMOVED, Key
+from app.search.blocks import Block
+from app.search.keys import CHUNK, REMOVED, Key
+from app.search.plans import NO_ROWS, Plan, Sought
 from app.search.postings import Ordinals
 from app.search.segments import Outline
+from app.search.spans import Span
 from app.search.store import IndexStore, PartsGone, Piece, Place
-from app.search.terms import LONG, group_term, owner_term, terms_of_literal
 
-_NEEDS = 3
-"""At most so many needs are looked up; what else is needed is seen in the rows."""
-_TERMS = 6
-"""Of each literal at most so many terms, so many places apart."""
-_APART = 2
 _FIRST_SEGMENTS = 4
 """So many are asked first: the newest rows are in small segments, and often enough."""
-_FIRST_KEYS = 64
-_MOST_KEYS = 1024
 _FEW_ROWS = 256
 """So many keys are read at once wherever they are."""
-_WORTH_READING = 2000
-"""A list with more than so many times the rows that are left is not worth reading."""
-_NO_ROWS: Ordinals = np.zeros(0, np.uint32)
+_FEWEST_KEYS = 64
+_ROWS_OF_A_PAGE = 1000
+"""As many rows are read as fast as is looked up where a few are."""
+_SPARE_CHUNKS = 4
+"""What is found comes in clusters. A page that is full sooner is read no further."""
 _MUCH = 256 * 1024
 """Bytes of lists that are better read in a thread."""
 
-Literals = tuple[tuple[bytes, ...], ...]
-"""Alternatives, each as its terms."""
 
+@dataclass
+class Demand:
+    """How many keys are wanted at once; whoever reads them may change it between two batches."""
 
-@dataclass(frozen=True)
-class Sought:
-    """What a row must have: of each need all terms of one literal, and the owner's and the group's term if any."""
-
-    needs: tuple[Literals, ...]
-    always: tuple[bytes, ...]
-
-    @classmethod
-    def of(cls, needs: Sequence[Need], *, owner: ObjectId | None, group: ObjectId | None) -> "Sought | None":
-        """None when the index cannot tell: a literal of each need may be too short to have a term."""
-        found = [tuple(tuple(terms_of_literal(literal)) for literal in need) for need in needs]
-        usable = [literals for literals in found if all(literals)]
-        always = [] if owner is None else [owner_term(owner)]
-        if group is not None:
-            always.append(group_term(group))
-        return cls(tuple(usable[:_NEEDS]), tuple(always)) if usable else None
-
-    def plan(self, outline: Outline) -> "Plan":
-        """What to read of a segment."""
-        needs = [[_chosen(outline, terms) for terms in literals] for literals in self.needs]
-        return Plan(outline, needs, self.always)
-
-
-def _chosen(outline: Outline, terms: Sequence[bytes]) -> list[bytes]:
-    """Of a literal's terms those to look up: the ones that fewest rows have, as far as the outline tells, and apart,
-    because what overlaps comes together."""
-
-    def bits(place: int) -> tuple[int, int]:
-        number = outline.directory.block_of(terms[place])
-        size = 0 if number is None else outline.directory.sizes[number]
-        return max(size, BLOCK_BITS), -len(terms[place])  # of those that share a block the longer ones are rarer
-
-    chosen: list[int] = []
-    for place in sorted(range(len(terms)), key=bits):
-        if len(chosen) < _TERMS and all(abs(place - other) >= _APART for other in chosen):
-            chosen.append(place)
-    return [terms[place] for place in chosen]
-
-
-@dataclass(frozen=True)
-class Span:
-    """Keys from `first` to `last`, both included; in descending order if so."""
-
-    first: Key
-    last: Key
-    is_descending: bool
-
-    def overlaps(self, outline: Outline) -> bool:
-        return outline.first_key <= self.last and self.first <= outline.last_key
-
-    def holds(self, key: Key) -> bool:
-        return self.first <= key <= self.last
-
-    def comes_before(self, key: Key, other: Key) -> bool:
-        """Whether a key is earlier in the order."""
-        return key > other if self.is_descending else key < other
-
-    def in_order(self, streams: Iterable["_Stream"]) -> list["_Stream"]:
-        """Those first that may have what comes first."""
-        return sorted(streams, key=lambda stream: stream.edge, reverse=self.is_descending)
-
-
-LOWEST: Key = (-(2**63), bytes(ID_BYTES))
-HIGHEST: Key = (2**63 - 1, b"\xff" * ID_BYTES)
+    keys: int
 
 
 class Lookup:
@@ -115,26 +47,45 @@ class Lookup:
         self._store = store
         self._outlines: dict[ObjectId, Outline] = {}
 
-    async def keys(self, sought: Sought, span: Span) -> AsyncGenerator[list[Key], None]:
-        """Keys of candidates in order, none twice, in growing batches. Raises PartsGone."""
+    async def warm(self) -> None:
+        """Read the outlines that are not known yet, so that the next search need not."""
+        await self._segments()
+
+    def edge(self, sought: Sought, span: Span, count: float) -> Key | None:
+        """A place before which about `count` rows are found, when that is so near that reading all rows up to there
+        costs less than to look them up. Only what is in memory is asked: to be out of date costs nothing but time."""
+        outlines = [outline for outline in self._outlines.values() if span.overlaps(outline)]
+        largest = max(outlines, key=lambda outline: outline.rows, default=None)
+        if largest is None or (share := sought.share(largest)) * _ROWS_OF_A_PAGE < count:
+            return None
+        of_all = min(map(largest.share_of, sought.always), default=1.0)  # of the rows that are read, how many there are
+        if of_all == 0:
+            return None
+        chunks = int(count / share / of_all / CHUNK) + _SPARE_CHUNKS
+        keys = sorted(
+            (key for outline in outlines for key in span.first_keys(outline, chunks)), reverse=span.is_descending
+        )
+        return keys[:chunks][-1] if keys else None
+
+    async def keys(self, sought: Sought, span: Span, demand: Demand) -> AsyncGenerator[list[Key], None]:
+        """Keys of candidates in order, none twice, about as many at once as are in demand. Raises PartsGone."""
         streams = [_Stream(outline, span) for outline in await self._segments() if span.overlaps(outline)]
         last: Key | None = None
-        wanted, is_first = _FIRST_KEYS, True
+        is_first = True
         while streams:
             ready = _ready(streams, span)
-            if len(ready) < wanted and (unread := [stream for stream in streams if stream.has_more]):
-                await self._read_on(sought, span.in_order(unread), is_first=is_first)
+            missing = demand.keys - len(ready)
+            if missing > 0 and (unread := [stream for stream in streams if stream.has_more]):
+                await self._read_on(sought, _in_order(unread, span), missing, is_first=is_first)
                 is_first = False
-                streams = [stream for stream in streams if not stream.is_done]
-                continue
-            given = set(ready)
-            for stream in streams:
-                stream.keys = [key for key in stream.keys if key not in given]
-            keys = [key for key in dict.fromkeys(ready) if last is None or span.comes_before(last, key)]
-            if keys:
-                yield keys
-                last = keys[-1]
-            wanted = min(2 * wanted, _MOST_KEYS)
+            else:
+                given = set(ready)
+                for stream in streams:
+                    stream.keys = [key for key in stream.keys if key not in given]
+                keys = [key for key in dict.fromkeys(ready) if last is None or span.comes_before(last, key)]
+                if keys:
+                    yield keys
+                    last = keys[-1]
             streams = [stream for stream in streams if not stream.is_done]
 
     async def _segments(self) -> list[Outline]:
@@ -148,14 +99,14 @@ class Lookup:
             del self._outlines[id]
         return [self._outlines[id] for id in ids]
 
-    async def _read_on(self, sought: Sought, streams: Sequence["_Stream"], *, is_first: bool) -> None:
+    async def _read_on(self, sought: Sought, streams: Sequence["_Stream"], missing: int, *, is_first: bool) -> None:
         """Read more of these; the first one holds up the others."""
         unknown = [stream for stream in streams if not stream.is_searched]
         if unknown[:1] == streams[:1]:
             await self._find_rows(sought, unknown[:_FIRST_SEGMENTS] if is_first else unknown)
             return
-        is_little_left = not unknown and sum(len(stream.rows) for stream in streams) <= _FEW_ROWS
-        await self._read_keys(streams if is_little_left else streams[:1])
+        are_few = not unknown and sum(len(stream.rows) for stream in streams) <= max(missing, _FEW_ROWS)
+        await self._read_keys(streams if are_few else streams[:1], max(missing, _FEWEST_KEYS))
 
     async def _find_rows(self, sought: Sought, streams: Sequence["_Stream"]) -> None:
         """Find the rows of segments that may be found."""
@@ -167,12 +118,12 @@ class Lookup:
         for (stream, _), rows in zip(plans, found, strict=True):
             stream.begin(rows)
 
-    async def _read_keys(self, streams: Sequence["_Stream"]) -> None:
-        rows = [(stream, stream.next_rows()) for stream in streams]
+    async def _read_keys(self, streams: Sequence["_Stream"], most: int) -> None:
+        rows = [(stream, stream.take_rows(most)) for stream in streams]
         places = {Place(stream.outline.id, int(number)) for stream, some in rows for number in np.unique(some // CHUNK)}
         chunks = await self._read(self._store.chunks, places)
         for stream, some in rows:
-            stream.add([chunks[Place(stream.outline.id, row // CHUNK)][row % CHUNK] for row in some.tolist()])
+            stream.add([chunks[Place(stream.outline.id, row // CHUNK)].key(row % CHUNK) for row in some.tolist()])
 
     @staticmethod
     async def _read(
@@ -200,12 +151,11 @@ class _Stream:
         self.outline = outline
         self.keys: list[Key] = []
         """Those at hand."""
-        self.rows = _NO_ROWS
+        self.rows = NO_ROWS
         """The rows whose keys are to be read."""
         self.is_searched = False
         """Whether it is known which rows these are."""
         self._span = span
-        self._size = _FIRST_KEYS
 
     @property
     def has_more(self) -> bool:
@@ -236,10 +186,9 @@ class _Stream:
         self.rows = rows[::-1] if self._span.is_descending else rows
         self.is_searched = True
 
-    def next_rows(self) -> Ordinals:
-        """Take the rows whose keys are to be read now."""
-        some, self.rows = self.rows[: self._size], self.rows[self._size :]
-        self._size = min(4 * self._size, _MOST_KEYS)
+    def take_rows(self, most: int) -> Ordinals:
+        """The rows whose keys are to be read now."""
+        some, self.rows = self.rows[:most], self.rows[most:]
         return some
 
     def add(self, keys: Sequence[Key]) -> None:
@@ -247,53 +196,9 @@ class _Stream:
         self.keys += [key for key in keys if key[1] != REMOVED and self._span.holds(key)]
 
 
-@dataclass(frozen=True)
-class Plan:
-    """Where to read in a segment what is sought."""
-
-    outline: Outline
-    needs: Sequence[Sequence[Sequence[bytes]]]
-    always: Sequence[bytes]
-
-    @property
-    def places(self) -> set[Place]:
-        terms = [*self.always, LONG, *(term for literals in self.needs for terms in literals for term in terms)]
-        numbers = {self.outline.directory.block_of(term) for term in terms}
-        return {Place(self.outline.id, number) for number in numbers if number is not None}
-
-    def rows(self, blocks: Mapping[Place, Block]) -> Ordinals:
-        """The rows that have what is sought, or are too long to tell."""
-        mask = np.ones(self.outline.rows, np.bool_)
-        for literals in self.needs:
-            mask &= self._mask_of_any(blocks, literals)
-        mask[self._rows_of_all(blocks, [LONG])] = True
-        for term in self.always:
-            mask &= self._mask_of_any(blocks, [[term]])
-        return np.flatnonzero(mask).astype(np.uint32)
-
-    def _mask_of_any(self, blocks: Mapping[Place, Block], literals: Sequence[Sequence[bytes]]) -> NDArray[np.bool_]:
-        mask = np.zeros(self.outline.rows, np.bool_)
-        for terms in literals:
-            mask[self._rows_of_all(blocks, terms)] = True
-        return mask
-
-    def _rows_of_all(self, blocks: Mapping[Place, Block], terms: Sequence[bytes]) -> Ordinals:
-        entries = [entry for term in terms if (entry := self._entry(blocks, term)) is not None]
-        if len(entries) < len(terms):
-            return _NO_ROWS
-        first, *others = sorted(entries, key=lambda entry: entry.count)
-        rows = first.rows(self.outline.rows)
-        for other in others:
-            if len(rows) * _WORTH_READING < other.count:
-                break  # to look at the rows costs less than to read the lists
-            mask = np.zeros(self.outline.rows, np.bool_)
-            mask[other.rows(self.outline.rows)] = True
-            rows = rows[mask[rows]]
-        return rows
-
-    def _entry(self, blocks: Mapping[Place, Block], term: bytes) -> Entry | None:
-        number = self.outline.directory.block_of(term)
-        return None if number is None else blocks[Place(self.outline.id, number)].look_up(term)
+def _in_order(streams: Iterable[_Stream], span: Span) -> list[_Stream]:
+    """Those first that may have what comes first."""
+    return sorted(streams, key=lambda stream: stream.edge, reverse=span.is_descending)
 
 
 def _found_rows(plans: Iterable[tuple[_Stream, Plan]], blocks: Mapping[Place, Block]) -> list[Ordinals]:

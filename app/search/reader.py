@@ -4,59 +4,98 @@ The index only proposes: every row is asked for the real pattern by the database
 row is found here exactly when reading the whole table would find it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from bson import ObjectId
 from pymongo.errors import OperationFailure
 
+from app.kit.concurrency import both
 from app.kit.effort import Effort
 from app.kit.errors import QueryTooExpensive
 from app.kit.pages import MAX_PAGE_BYTES, Read, Row, Run
-from app.kit.paging import Position, Sort
+from app.kit.paging import Position, Sort, between
 from app.kit.scanning import GIVEN_UP, Find, Pace, refusal
-from app.search.keys import EPOCH, ID_BYTES, Key, key_of, milliseconds
-from app.search.lookup import HIGHEST, LOWEST, Lookup, Sought, Span
+from app.search.keys import ID_BYTES, Key, instant, key_of, milliseconds
+from app.search.lookup import Demand, Lookup
+from app.search.plans import Sought
+from app.search.spans import HIGHEST, LOWEST, Span
 from app.search.store import PartsGone
 
 _CHEAP = 2000
 """So many candidates are looked at before a search has to take its turn with others that read much."""
 _ATTEMPTS = 5
+_SPARE = 1.5
+"""So many times the candidates are asked for that should be enough."""
+_FEWEST_KEYS, _MOST_KEYS = 64, 1024
+"""Candidates that are looked at together."""
+_WORTH_HALVING = 256
+_GROWTH = 8
+"""What is looked at next is at most so many times all that was: after few, it is not known how many are found."""
 
 Conditions = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where rows come from: `by_id` reads them by their ids, `beside` too and at the same time, `along` in their
+    order, `unmarked` those that no segment has."""
+
+    by_id: Find
+    beside: Find
+    along: Find
+    unmarked: Read
 
 
 class IndexedReader:
     """Reads the rows of a list that are found, in the order of the index or its reverse; a `Read`.
 
-    `find` reads rows by their ids; `unmarked` those that no segment has. `conditions` are all of the list's, without
-    the scope.
+    `conditions` are all of the list's, without the scope.
     """
 
     def __init__(
-        self,
-        lookup: Lookup,
-        sought: Sought,
-        find: Find,
-        unmarked: Read,
-        conditions: Conditions,
-        effort: Effort,
-        pace: Pace,
+        self, lookup: Lookup, sought: Sought, sources: Sources, conditions: Conditions, effort: Effort, pace: Pace
     ) -> None:
         self._lookup = lookup
         self._sought = sought
-        self._find = find
-        self._unmarked = unmarked
+        self._sources = sources
         self._conditions = conditions
         self._effort = effort
         self._pace = pace
 
     async def __call__(self, sort: Sort, start: Position | None, size: int) -> Run:
         """Raises QueryTooExpensive when not even one row could be looked at, and TooManySearches."""
+        edge = self._lookup.edge(self._sought, self._span(sort, start), _SPARE * (size + 1))
+        if edge is None:
+            return await self._looked_up(sort, start, size)
+        last = _position(edge)
+        run = await self._along(sort, start, last, size)
+        if run is None:
+            return await self._looked_up(sort, start, size)
+        if not run.is_last or len(run.rows) >= size:
+            return replace(run, is_last=False)
+        try:
+            rest = await self._looked_up(sort, last, size - len(run.rows))
+        except QueryTooExpensive:
+            return Run(run.rows, False, replace(last, passed=True), run.bytes)
+        return replace(rest, rows=run.rows + rest.rows, bytes=run.bytes + rest.bytes)
+
+    async def _along(self, sort: Sort, start: Position | None, last: Position, size: int) -> Run | None:
+        """The rows up to a place, all of which are read; None when that takes too long."""
+        conditions = [*self._conditions, between(sort, start, last)]
+        seconds = min(self._pace.free_seconds, self._effort.left)
+        try:
+            return await self._sources.along(conditions, sort, size, seconds=seconds)
+        except OperationFailure as error:
+            if error.code not in GIVEN_UP:
+                raise
+            return None
+
+    async def _looked_up(self, sort: Sort, start: Position | None, size: int) -> Run:
         # In this order: what a segment takes over meanwhile is found there, perhaps twice, but never missed.
-        unmarked = await self._unmarked(sort, start, size)
+        unmarked = await self._sources.unmarked(sort, start, size)
         indexed = await self._indexed(sort, start, size)
         return _merged(sort, size, unmarked, indexed)
 
@@ -70,7 +109,7 @@ class IndexedReader:
         return found.stopped()
 
     async def _read_on(self, found: "_Found", span: Span) -> Run:
-        async for keys in self._lookup.keys(self._sought, span):
+        async for keys in self._lookup.keys(self._sought, span, found.demand):
             ids = [ObjectId(id) for _, id in keys]
             positions = dict(zip(ids, keys, strict=True))
             while ids:
@@ -92,10 +131,9 @@ class IndexedReader:
         """Those of the rows that are found; None when fewer have to be asked at once. Raises QueryTooExpensive."""
         left = self._effort.left
         seconds = left if len(ids) == 1 else min(left, self._pace.longest_slice_seconds)
-        conditions = [{"_id": {"$in": list(ids)}}, *self._conditions]
         began = self._effort.clock()
         try:
-            return await self._find(conditions, found.sort, found.wanted, seconds=seconds)
+            return await self._read(found, ids, seconds)
         except OperationFailure as error:
             if error.code not in GIVEN_UP:
                 raise
@@ -105,6 +143,21 @@ class IndexedReader:
             return None
         finally:
             found.seconds += self._effort.clock() - began
+
+    async def _read(self, found: "_Found", ids: Sequence[ObjectId], seconds: float) -> Run:
+        """Those of the rows that are found; of many, both halves at the same time: each row is a read of its own."""
+
+        def read(find: Find, some: Sequence[ObjectId]) -> Coroutine[Any, Any, Run]:
+            conditions = [{"_id": {"$in": list(some)}}, *self._conditions]
+            return find(conditions, found.sort, found.wanted, seconds=seconds)
+
+        if len(ids) < _WORTH_HALVING:
+            return await read(self._sources.by_id, ids)
+        half = len(ids) // 2
+        first, second = await both(read(self._sources.by_id, ids[:half]), read(self._sources.beside, ids[half:]))
+        if not first.is_last:
+            return first
+        return Run(first.rows + second.rows, second.is_last, bytes=first.bytes + second.bytes)
 
     def _span(self, sort: Sort, start: Position | None) -> Span:
         low, high = _bounds(self._conditions, sort.path)
@@ -128,7 +181,10 @@ class _Found:
     looked_at: int = 0
     seconds: float = 0
     reached: Position | None = None
-    at_once: int = 1000
+    at_once: int = _MOST_KEYS
+
+    def __post_init__(self) -> None:
+        self.demand = Demand(_within(_SPARE * self.wanted))
 
     @property
     def wanted(self) -> int:
@@ -144,12 +200,18 @@ class _Found:
         self.bytes += run.bytes
         self.looked_at += looked_at
         self.reached = reached
+        share = max(len(self.rows), 0.5) / self.looked_at
+        self.demand.keys = _within(min(_SPARE * self.wanted / share, _GROWTH * self.looked_at))
 
     def stopped(self) -> Run:
         """Raises QueryTooExpensive when nothing was looked at."""
         if self.reached is None:
             raise QueryTooExpensive
         return Run(self.rows, False, replace(self.reached, passed=True), self.bytes)
+
+
+def _within(keys: float) -> int:
+    return max(_FEWEST_KEYS, min(int(keys), _MOST_KEYS))
 
 
 def _merged(sort: Sort, size: int, *runs: Run) -> Run:
@@ -174,7 +236,7 @@ def _place(sort: Sort, position: Position) -> tuple[int, int]:
 
 
 def _position(key: Key) -> Position:
-    return Position(EPOCH + timedelta(milliseconds=key[0]), ObjectId(key[1]))
+    return Position(instant(key[0]), ObjectId(key[1]))
 
 
 def _neighbour(key: Key, step: int) -> Key:

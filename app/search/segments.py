@@ -4,7 +4,7 @@ A segment is known by its outline, which every process keeps in memory: where it
 holds which terms. Blocks and keys are read as they are needed.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +15,7 @@ from bson import ObjectId
 
 from app.search.blocks import Directory, Terms
 from app.search.keys import CHUNK, Key, Keys
-from app.search.postings import from_varints, varints
+from app.search.postings import count_of, from_varints, varints
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,21 @@ class Outline:
         chunk = ordinal // CHUNK
         last = self._firsts[chunk + 1] if chunk + 1 < len(self._firsts) else self.last_key
         return self._firsts[chunk], last
+
+    def keys_from(self, key: Key, count: int) -> list[Key]:
+        """The first keys of so many chunks from a key on."""
+        first = bisect_left(self._firsts, key)
+        return self._firsts[first : first + count]
+
+    def keys_before(self, key: Key, count: int) -> list[Key]:
+        """The first keys of the last chunks up to a key."""
+        last = bisect_right(self._firsts, key)
+        return self._firsts[max(0, last - count) : last]
+
+    def share_of(self, term: bytes) -> float:
+        """Which part of the rows has a term; 0 where that is so small that the outline does not tell."""
+        size = self.directory.bits_of_long(term)
+        return 0.0 if size is None else count_of(size, self.rows) / self.rows
 
     def to_row(self) -> dict[str, Any]:
         times, ids = self.first_keys.pack()

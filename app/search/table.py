@@ -1,6 +1,6 @@
 """The table whose rows are indexed, as far as the index reads and marks it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +11,12 @@ from pymongo.asynchronous.collection import AsyncCollection
 from app.kit.deadlines import EXPORT_PAGE_SECONDS
 from app.kit.repository import Row
 from app.search.building import Text
-from app.search.keys import key_of
+from app.search.keys import Key, Keys, instant, key_of
 
 MARK = "indexed_v1"
 """The field of a row that a segment has: true. Its number counts the forms of the index, each of which has its own."""
 
-_BATCH_CHARACTERS = 8 * 2**20
+_PIECE_CHARACTERS = 2 * 2**20
 _AT_ONCE = 1000
 """Rows of one reply or update: few, so that neither we nor the database are kept from others for long."""
 
@@ -35,26 +35,35 @@ class Table:
     unmarked_index: str
     """The name of the index of the rows without a mark."""
 
-    async def unmarked(self, limit: int) -> list[Row]:
-        """Rows that no segment has, the oldest first."""
-        rows, _ = await self._read({MARK: None, **self.ready}, limit, hint=self.unmarked_index)
-        return rows
+    async def unmarked(self, last: Key | None, limit: int) -> tuple[list[Row], bool]:
+        """Rows that no segment has, in order behind a place, and whether they are the last ones."""
+        condition = {MARK: None, **self._readable, **self._behind(last)}
+        return await self._read(condition, limit, hint=self.unmarked_index)
 
-    async def after(self, last: tuple[Any, ObjectId] | None, limit: int) -> tuple[list[Row], bool]:
+    async def after(self, last: Key | None, limit: int) -> tuple[list[Row], bool]:
         """Rows in order behind a place, with a mark or without, and whether they are the last ones."""
-        condition = dict(self.ready)
-        if last is not None:
-            time, id = last
-            beyond = [{self.order: time, "_id": {"$gt": id}}, {self.order: {"$gt": time}}]
-            condition |= {self.order: {"$gte": time}, "$or": beyond}
-        return await self._read(condition, limit)
+        return await self._read({**self._readable, **self._behind(last)}, limit)
+
+    def _behind(self, last: Key | None) -> dict[str, Any]:
+        if last is None:
+            return {}
+        time, id = instant(last[0]), ObjectId(last[1])
+        beyond = [{self.order: time, "_id": {"$gt": id}}, {self.order: {"$gt": time}}]
+        return {self.order: {"$type": "date", "$gte": time}, "$or": beyond}
+
+    @property
+    def _readable(self) -> dict[str, Any]:
+        """The condition of the rows that can be indexed: others, which this product never writes, are left to the
+        searches, which read what has no mark."""
+        kinds = {self.text: "string", self.owner: "objectId", self.group: "objectId", self.order: "date"}
+        return {**self.ready, **{path: {"$type": kind} for path, kind in kinds.items()}}
 
     async def count_unmarked(self, limit: int | None = None) -> int:
         """How many rows no segment has, counted no further than the limit."""
         options: dict[str, Any] = {} if limit is None else {"limit": limit}
         with pymongo.timeout(EXPORT_PAGE_SECONDS):
             return await self.collection.count_documents(
-                {MARK: None, **self.ready}, hint=self.unmarked_index, **options
+                {MARK: None, **self._readable}, hint=self.unmarked_index, **options
             )
 
     async def count(self) -> int:
@@ -62,10 +71,10 @@ class Table:
         with pymongo.timeout(EXPORT_PAGE_SECONDS):
             return await self.collection.estimated_document_count()
 
-    async def mark(self, rows: Sequence[Row]) -> None:
+    async def mark(self, keys: Keys) -> None:
         """Note that a segment has these rows. Nobody else sees a difference: versions and times stay."""
-        for first in range(0, len(rows), _AT_ONCE):
-            ids = [row["_id"] for row in rows[first : first + _AT_ONCE]]
+        for first in range(0, len(keys), _AT_ONCE):
+            ids = [ObjectId(id.tobytes()) for id in keys.ids[first : first + _AT_ONCE]]
             with pymongo.timeout(EXPORT_PAGE_SECONDS):
                 await self.collection.update_many({"_id": {"$in": ids}}, {"$set": {MARK: True}})
 
@@ -83,7 +92,7 @@ class Table:
                 async for row in cursor:
                     rows.append(row)
                     characters += len(row[self.text])
-                    if characters > _BATCH_CHARACTERS:
+                    if characters > _PIECE_CHARACTERS:
                         return rows, False
         return rows, len(rows) < limit
 

@@ -9,6 +9,7 @@ from typing import Any
 from bson import ObjectId
 
 from app.conversations.service import ConversationService
+from app.kit import metrics
 from app.kit.clock import now
 from app.kit.repository import EVERYTHING, Row
 from app.kit.transactions import Transactions
@@ -67,7 +68,10 @@ class TurnFinisher:
         the answer is None; when the log has grown otherwise, LogTaken is raised.
         """
         async with self._slots, self._conversations.alone(turn["conversation_id"]):
-            return await self._transactions.run(lambda: self._write(turn, outcome, worker, last, said))
+            ended = await self._transactions.run(lambda: self._write(turn, outcome, worker, last, said))
+        if ended is not None:
+            _count(turn, outcome)
+        return ended
 
     async def wire(self, turn_id: ObjectId) -> dict[str, Any]:
         """The turn with its messages, as it is stored; raises NotFound when it was purged."""
@@ -80,15 +84,8 @@ class TurnFinisher:
         self, turn: Row, outcome: Outcome, worker: str | None, last: int, said: Sequence[Event]
     ) -> Ended | None:
         id, by = turn["_id"], worker or ""
-        end = last + len(said) + 1
-        values = {
-            "state": outcome.state,
-            "usage": outcome.usage,
-            "error": outcome.error,
-            "first_token_at": outcome.first_token_at,
-            "last_event": end,
-            **({"attempts": list(outcome.attempts)} if outcome.attempts else {}),
-        }
+        end, finished_at = last + len(said) + 1, now()
+        values = {**_end_of(turn, outcome, finished_at), "last_event": end}
         row = await self._rows.finish(id, values, worker=worker)
         if row is None:
             return None
@@ -101,7 +98,7 @@ class TurnFinisher:
                 "status": "complete" if outcome.state == "completed" else outcome.state,
                 "usage": outcome.usage,
                 "error": outcome.error,
-                "latency_ms": int((now() - turn["created_at"]).total_seconds() * 1000),
+                "latency_ms": _milliseconds(turn["created_at"], finished_at),
                 **outcome.answer,
             },
         )
@@ -111,6 +108,45 @@ class TurnFinisher:
         else:
             following = await conversations.release(conversation_id, id, _tokens(outcome.usage))
         return Ended(row, answer, following)
+
+
+def _end_of(turn: Row, outcome: Outcome, finished_at: datetime) -> dict[str, Any]:
+    """What a turn itself keeps of its outcome. Where nobody has answered, the provider is the one that failed last."""
+    asked_last = outcome.attempts[-1]["provider"] if outcome.attempts else None
+    return {
+        "state": outcome.state,
+        "usage": outcome.usage,
+        "cost": outcome.answer.get("cost"),
+        "error": outcome.error,
+        "served_model": outcome.answer.get("model"),
+        "provider": outcome.answer.get("provider", asked_last),
+        "first_token_at": outcome.first_token_at,
+        "first_token_ms": _milliseconds(turn["started_at"], outcome.first_token_at),
+        "total_ms": _milliseconds(turn["started_at"], finished_at),
+        "finished_at": finished_at,
+        "failed_attempts": len(outcome.attempts),
+        "attempts": list(outcome.attempts),
+    }
+
+
+def _milliseconds(since: datetime | None, until: datetime | None) -> int | None:
+    """Between two instants, if there are both. Never less than nothing, though another machine's clock may differ."""
+    if since is None or until is None:
+        return None
+    return max(0, int((until - since).total_seconds() * 1000))
+
+
+def _count(turn: Row, outcome: Outcome) -> None:
+    """After the transaction, which may run more than once."""
+    provider, created_at = outcome.answer.get("provider") or "none", turn["created_at"]
+    metrics.turns.labels(outcome.state, provider).inc()
+    metrics.turn_seconds.labels(provider).observe((now() - created_at).total_seconds())
+    if outcome.first_token_at is not None:
+        metrics.first_token_seconds.labels(provider).observe((outcome.first_token_at - created_at).total_seconds())
+    for kind, count in _tokens(outcome.usage).items():
+        if kind != "total":
+            metrics.tokens.labels(provider, kind).inc(count)
+    metrics.cost.labels(provider).inc(outcome.answer.get("cost") or 0)
 
 
 def _tokens(usage: dict[str, Any] | None) -> dict[str, int]:

@@ -9,10 +9,27 @@ from pymongo import ASCENDING, IndexModel
 
 from app.conversations.model import Fault, TokenUsage
 from app.kit.documents import StoredDocument
+from app.kit.indexes import PRESENT, found_by, found_unless, ordered_by, summed_by
 
 TurnState = Literal["queued", "running", "completed", "failed", "cancelled", "interrupted"]
 TERMINAL_STATES: tuple[TurnState, ...] = ("completed", "failed", "cancelled", "interrupted")
 RETRYABLE_STATES: tuple[TurnState, ...] = ("failed", "cancelled", "interrupted")
+
+SUMMED = (
+    "owner_id",
+    "model",
+    "served_model",
+    "provider",
+    "state",
+    "error.code",
+    "usage.prompt",
+    "usage.completion",
+    "usage.total",
+    "cost",
+    "first_token_ms",
+    "total_ms",
+)
+"""What summaries of turns add up or group by; all of it lies in one index, so that they read no turn."""
 
 
 class Sampling(BaseModel):
@@ -39,7 +56,12 @@ class Attempt(BaseModel):
 
 class Turn(StoredDocument):
     """`user_message_id` is null where tools were answered. `tools` and `tool_choice` are JSON text, whose keys MongoDB
-    does not have to bear. `last_event` is the number of the last event once the turn is over."""
+    does not have to bear. `last_event` is the number of the last event once the turn is over.
+
+    What is known at the end is stored for lists, files and sums, which then need not read the answer: who gave it
+    (`served_model` of `provider`; of a failed turn the provider that failed last), its cost, and how long it took from
+    `started_at` on, so that waiting behind another turn is not held against the model.
+    """
 
     conversation_id: PydanticObjectId
     owner_id: PydanticObjectId
@@ -58,7 +80,13 @@ class Turn(StoredDocument):
     suggestions: list[str] | None = None
     attempts: list[Attempt] = Field(default_factory=list)
     usage: TokenUsage | None = None
+    cost: float | None = None
     error: Fault | None = None
+    served_model: str | None = None
+    provider: str | None = None
+    failed_attempts: int = 0
+    first_token_ms: int | None = None
+    total_ms: int | None = None
     cancel_requested_at: datetime | None = None
     started_at: datetime | None = None
     first_token_at: datetime | None = None
@@ -68,7 +96,12 @@ class Turn(StoredDocument):
     class Settings:
         name = "turns"
         indexes: ClassVar = [
-            IndexModel([("conversation_id", ASCENDING), ("created_at", ASCENDING)], name="conversation_v1"),
+            *ordered_by("created_at", "total_ms", owner="owner_id"),
+            *ordered_by("updated_at"),
+            *found_by("model", "provider", "error.code", owner="owner_id", only=PRESENT),
+            *found_unless("completed", "state", owner="owner_id"),
+            *found_by("conversation_id"),
+            summed_by("created_at", *SUMMED),
             IndexModel(
                 [("conversation_id", ASCENDING), ("idempotency_key", ASCENDING)],
                 name="idempotency_key_v2",

@@ -8,7 +8,7 @@ from bson import ObjectId
 from pymongo import ReturnDocument
 
 from app.kit.clock import now
-from app.kit.deadlines import READ_SECONDS, WRITE_SECONDS
+from app.kit.deadlines import EXPORT_PAGE_SECONDS, READ_SECONDS, WRITE_SECONDS
 from app.kit.repository import Repository, Row, Scope
 from app.kit.transactions import current_session
 from app.turns.model import Turn
@@ -41,7 +41,7 @@ class TurnRepository(Repository[Turn]):
     async def finish(self, id: ObjectId, outcome: Mapping[str, Any], *, worker: str | None) -> Row | None:
         """Put the outcome on a turn of this worker that is running, or (without one) on a turn that is waiting."""
         running = {"state": "queued"} if worker is None else {"state": "running", "worker": worker}
-        return await self._change({"_id": id, **running}, {**outcome, "worker": None, "finished_at": now()})
+        return await self._change({"_id": id, **running}, {**outcome, "worker": None})
 
     async def set_suggestions(self, id: ObjectId, suggestions: Sequence[str]) -> Row | None:
         return await self._change({"_id": id}, {"suggestions": list(suggestions)})
@@ -72,6 +72,18 @@ class TurnRepository(Repository[Turn]):
                 {"state": "queued"}, {"conversation_id": 1}, sort=[("created_at", 1)], limit=BATCH
             )
             return await cursor.to_list()
+
+    async def offered_tools(self, scope: Scope, conversation_ids: Sequence[ObjectId]) -> list[Row]:
+        """What tools the turns of these conversations offered, as rows {conversation_id, tools, first}: each JSON text
+        once, with the number of the first answer it was offered for, in the order of these numbers."""
+        pipeline: list[dict[str, Any]] = [
+            {"$match": scope.where({"conversation_id": {"$in": list(conversation_ids)}, "tools": {"$ne": None}})},
+            {"$group": {"_id": {"of": "$conversation_id", "tools": "$tools"}, "first": {"$min": "$answer_seq"}}},
+            {"$project": {"_id": 0, "conversation_id": "$_id.of", "tools": "$_id.tools", "first": 1}},
+            {"$sort": {"first": 1}},
+        ]
+        with pymongo.timeout(EXPORT_PAGE_SECONDS):
+            return await (await self.collection.aggregate(pipeline)).to_list()
 
     async def unfinished(self, conversation_id: ObjectId) -> list[Row]:
         """The turns of a conversation that run or wait, the newest first."""

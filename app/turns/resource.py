@@ -1,4 +1,4 @@
-"""The table of turns. The messages of a turn are shown inside it, so they are no columns."""
+"""The table of turns: who asked what of which model, and what that took. Their words are messages."""
 
 from typing import get_args
 
@@ -9,23 +9,33 @@ TURNS = Resource(
     name="turns",
     singular="turn",
     columns=(
-        Column("id", "Id", "id"),
-        Column("conversation_id", "Conversation", "id"),
-        Column("owner_id", "Owner", "id"),
-        Column("state", "State", choices=get_args(TurnState)),
+        Column("id", "Id", "id", filterable=True),
+        Column("conversation_id", "Conversation", "id", filterable=True),
+        Column("owner_id", "Owner", "id", filterable=True),
+        Column("state", "State", choices=get_args(TurnState), filterable=True),
         Column("user_message_id", "Question", "id", nullable=True),
         Column("assistant_message_id", "Answer", "id"),
-        Column("model", "Model"),
-        Column("usage", "Usage", "json", nullable=True),
-        Column("error", "Error", "json", nullable=True),
-        Column("attempts", "Failed attempts", "json"),
-        Column("suggestions", "Suggested questions", "json", nullable=True),
-        Column("last_event", "Last event", "integer", nullable=True),
+        Column("model", "Model", filterable=True),
+        Column("served_model", "Answered by", nullable=True, filterable=True),
+        Column("provider", "Provider", nullable=True, filterable=True),
+        Column("usage.prompt", "Prompt tokens", "integer", nullable=True),
+        Column("usage.completion", "Completion tokens", "integer", nullable=True),
+        Column("usage.total", "Tokens", "integer", nullable=True, filterable=True),
+        Column("usage.estimated", "Tokens estimated", "boolean", nullable=True),
+        Column("cost", "Cost (USD)", "number", nullable=True, filterable=True),
+        Column("error.code", "Error", nullable=True, filterable=True),
+        Column("error.message", "Error message", nullable=True),
+        Column("failed_attempts", "Failed calls", "integer", filterable=True),
+        Column("attempts", "Failed attempts", "json", exported=False),
+        Column("suggestions", "Suggested questions", "json", nullable=True, exported=False),
+        Column("last_event", "Last event", "integer", nullable=True, exported=False),
+        Column("first_token_ms", "First token after (ms)", "integer", nullable=True, filterable=True),
+        Column("total_ms", "Duration (ms)", "integer", nullable=True, filterable=True, sortable=True, mutable=True),
         Column("started_at", "Started", "instant", nullable=True),
         Column("first_token_at", "First token", "instant", nullable=True),
         Column("finished_at", "Finished", "instant", nullable=True),
-        Column("version", "Version", "integer"),
-        Column("created_at", "Created", "instant"),
+        Column("version", "Version", "integer", exported=False),
+        Column("created_at", "Created", "instant", filterable=True, sortable=True),
     ),
 )
 

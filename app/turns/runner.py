@@ -9,6 +9,7 @@ from typing import Any
 from bson import ObjectId
 from pymongo.errors import PyMongoError
 
+from app.kit import metrics
 from app.kit.errors import NotFound
 from app.kit.logs import logger
 from app.kit.repository import Row
@@ -73,6 +74,8 @@ class TurnRunner:
         listening = asyncio.create_task(answer.listen(request, log, on_behalf_of=str(turn["owner_id"])))
         running = self._running[id] = _Running(turn, log, answer, listening)
         task = asyncio.create_task(self._see_through(running), name=f"turn-{id}")
+        metrics.turns_running.inc()
+        task.add_done_callback(lambda _: metrics.turns_running.dec())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         if self._stops_at is not None and asyncio.get_running_loop().time() >= self._stops_at:

@@ -89,21 +89,39 @@ class AttemptRead(Output):
     message: str
 
 
-class TurnRead(Output):
+class _TurnRead(Output):
     id: ID
     conversation_id: ID
     owner_id: ID
     state: TurnState
-    user_message: MessageRead | None = Field(description="null where tools were answered")
-    assistant_message: MessageRead
-    model: str
+    model: str = Field(description="the one that was asked")
+    served_model: str | None = Field(description="the one that answered, another one after a fallback; null until then")
+    provider: str | None = Field(description="of that model, or the one that failed last")
     usage: UsageRead | None
+    cost: float | None = Field(description="in US dollars; null where the model has no price")
     error: FaultRead | None
+    failed_attempts: int
     attempts: list[AttemptRead] = Field(description="calls that failed before another one answered")
     suggestions: list[str] | None
     last_event: int | None = Field(description="the number of the last event of its stream, once it is over")
-    started_at: datetime | None
+    first_token_ms: int | None = Field(description="from `started_at` to the first word")
+    total_ms: int | None = Field(description="from `started_at` to the end")
+    started_at: datetime | None = Field(description="later than `created_at` when it waited for another turn")
     first_token_at: datetime | None
     finished_at: datetime | None
     version: int
     created_at: datetime
+
+
+class TurnBrief(_TurnRead):
+    """A turn without its words, as lists have it."""
+
+    user_message_id: ID | None = Field(description="null where tools were answered")
+    assistant_message_id: ID
+
+
+class TurnRead(_TurnRead):
+    """A turn with its words."""
+
+    user_message: MessageRead | None = Field(description="null where tools were answered")
+    assistant_message: MessageRead

@@ -7,7 +7,7 @@ its name: it takes a new one, and what it ran is not its own any more.
 import asyncio
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import pymongo
@@ -47,6 +47,12 @@ class WorkerRepository:
         """Workers whose lease is over, the dead ones of the last day among them."""
         with pymongo.timeout(READ_SECONDS):
             return list(await self._collection.find({"$expr": {"$lt": ["$expires_at", "$$NOW"]}}).to_list())
+
+    async def living(self, ids: Collection[str]) -> set[str]:
+        """Those of the workers that nobody has declared dead, and that have not left."""
+        with pymongo.timeout(READ_SECONDS):
+            rows = await self._collection.find({"_id": {"$in": list(ids)}, "is_dead": False}, {"_id": 1}).to_list()
+        return {row["_id"] for row in rows}
 
     async def declare_dead(self, worker: dict[str, Any]) -> bool:
         """False when the worker was heard of since it was read."""
@@ -124,6 +130,10 @@ class Membership:
             if worker["is_dead"] or (self._stays_silent(worker) and await self._rows.declare_dead(worker)):
                 dead.append(id)
         return dead
+
+    async def living(self, ids: Collection[str]) -> set[str]:
+        """Those of the other workers that live, as far as anybody knows."""
+        return await self._rows.living(ids) if ids else set()
 
     def _stays_silent(self, worker: dict[str, Any]) -> bool:
         heard, since = self._seen.get(worker["_id"], (None, 0.0))

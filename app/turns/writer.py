@@ -11,6 +11,7 @@ from typing import Any
 from bson import ObjectId
 from pymongo.errors import PyMongoError
 
+from app.kit import metrics
 from app.kit.logs import logger
 from app.kit.repository import Row
 from app.turns.events import Event, EventRepository, LogTaken, delta
@@ -146,9 +147,11 @@ class LogWriter:
         """Why each log's row is not stored, None where it is. Raises when the database stays away."""
         logs = list(texts)
         rows = [self._events.row(log.turn_id, log.last + 1, log.worker, text=texts[log]) for log in logs]
+        metrics.log_rows.observe(len(rows))
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                taken = await self._events.append(rows)
+                with metrics.log_seconds.time():
+                    taken = await self._events.append(rows)
             except PyMongoError as error:
                 logger.warning("turn_logs_delayed", error=type(error).__name__, count=len(rows), attempt=attempt)
                 if attempt == _ATTEMPTS:

@@ -2,24 +2,16 @@
 
 from datetime import date, datetime
 from typing import Annotated
-from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, Field, SecretStr, StringConstraints
 
 from app.kit.schemas import ID, Email, Input, Output
+from app.kit.zones import check_time_zone
 from app.users.model import Role
-
-_TIME_ZONES = frozenset(available_timezones())
 
 
 def _birth_date(value: str) -> str:
     return date.fromisoformat(value).isoformat()
-
-
-def _time_zone(value: str) -> str:
-    if value not in _TIME_ZONES:
-        raise ValueError("is not a time zone such as Europe/Berlin")
-    return value
 
 
 BirthDate = Annotated[
@@ -28,7 +20,7 @@ BirthDate = Annotated[
     AfterValidator(_birth_date),
     Field(json_schema_extra={"format": "date"}),
 ]
-TimeZone = Annotated[str, StringConstraints(max_length=64), AfterValidator(_time_zone)]
+TimeZone = Annotated[str, StringConstraints(max_length=64), AfterValidator(check_time_zone)]
 Locale = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2,3}([_-][A-Za-z0-9]{2,8}){0,3}$")]
 Phone = Annotated[str, StringConstraints(pattern=r"^[+0-9][0-9 ()./x-]{1,40}$")]
 Line = Annotated[str, StringConstraints(max_length=200)]

@@ -15,9 +15,7 @@ from contextlib import suppress
 from typing import Any
 
 import pymongo
-from bson import Timestamp
 from pymongo.asynchronous.change_stream import AsyncChangeStream
-from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import OperationFailure, PyMongoError
 
 from app.kit.cancellation import raise_if_cancelled
@@ -33,7 +31,6 @@ BATCH = 100
 _GATHER_SECONDS = 0.005
 """Changes that come within this are told together."""
 _PAUSE_SECONDS = 1.0
-_WAIT_MILLISECONDS = 1000
 _GOODBYE_SECONDS = 2.0
 _MOVE_SECONDS = 0.25
 """How often the place is stored, and with it the lease renewed; what was told since is read again after a crash."""
@@ -50,14 +47,12 @@ class Relay:
 
     def __init__(
         self,
-        database: AsyncDatabase[Row],
         state: RelayRepository,
         deliveries: DeliveryRepository,
         subscriptions: Subscriptions,
         make_reader: Callable[[Collection[str]], EventReader],
         when_told: Callable[[], None],
     ) -> None:
-        self._database = database
         self._state = state
         self._deliveries = deliveries
         self._subscriptions = subscriptions
@@ -129,7 +124,7 @@ class Relay:
     async def _follow(self, place: Row, reader: EventReader) -> None:
         """Tell what comes, until other types of events are wanted: the log is read again then from the last place."""
         moved_at = time.monotonic()
-        async with await self._watch(reader, place) as stream, _Batches(stream) as batches:
+        async with await self._state.follow(reader.pipeline, place, batch=BATCH) as stream, _Batches(stream) as batches:
             while stream.alive:
                 raise_if_cancelled()
                 changes = await batches.next()
@@ -142,16 +137,6 @@ class Relay:
                 if time.monotonic() - moved_at >= _MOVE_SECONDS:
                     await self._move(token, None)
                     moved_at = time.monotonic()
-
-    async def _watch(self, reader: EventReader, place: Row) -> AsyncChangeStream[Row]:
-        token, start = place.get("token"), place.get("start") or 0
-        return await self._database.watch(
-            reader.pipeline,
-            resume_after=token,
-            start_at_operation_time=None if token else Timestamp(start >> 32, start & 0xFFFF_FFFF),
-            max_await_time_ms=_WAIT_MILLISECONDS,
-            batch_size=BATCH,
-        )
 
     async def _tell(self, reader: EventReader, changes: Sequence[Row], subscribers: Subscribers) -> None:
         deliveries = subscribers.deliveries(await reader.read(changes, subscribers.want))

@@ -1,5 +1,6 @@
 """Who may do what: every route of the application against one table."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ from fastapi import FastAPI
 
 from app.auth.schemas import KeyCreate
 from app.services import Services
+from tests.api.calls import fields_at_fault
 from tests.conftest import Person, client_of
 
 # What a route asks for.
@@ -19,6 +21,7 @@ ROUTES = {
     "GET /docs": "nothing",
     "GET /openapi.json": "nothing",
     "GET /capabilities": "read",
+    "GET /metrics": "admin",
     "POST /api/users": "admin",
     "GET /api/users": "read",
     "GET /api/users/export": "export",
@@ -36,6 +39,8 @@ ROUTES = {
     "POST /api/conversations": "write",
     "GET /api/conversations": "read",
     "GET /api/conversations/export": "export",
+    "GET /api/conversations/export/training": "export",
+    "GET /api/conversations/export/training/report": "export",
     "POST /api/conversations/bulk": "write",
     "GET /api/conversations/{id}": "read",
     "PUT /api/conversations/{id}": "write",
@@ -53,10 +58,33 @@ ROUTES = {
     "GET /api/messages/{id}": "read",
     "PATCH /api/messages/{id}": "write",
     "GET /api/search": "read",
+    "GET /api/stats/messages": "read",
+    "GET /api/stats/usage": "read",
+    "GET /api/turns": "read",
+    "GET /api/turns/export": "export",
     "GET /api/turns/{id}": "read",
     "GET /api/turns/{id}/events": "read",
     "POST /api/turns/{id}/cancel": "write",
     "POST /api/turns/{id}/retry": "write",
+    "POST /api/exports": "export",
+    "GET /api/exports": "export",
+    "GET /api/exports/{id}": "export",
+    "GET /api/exports/{id}/file": "export",
+    "GET /api/exports/{id}/manifest": "export",
+    "POST /api/exports/{id}/cancel": "export",
+    "DELETE /api/exports/{id}": "export",
+    "POST /api/export-schedules": "export",
+    "GET /api/export-schedules": "export",
+    "GET /api/export-schedules/{id}": "export",
+    "PATCH /api/export-schedules/{id}": "export",
+    "DELETE /api/export-schedules/{id}": "export",
+    "POST /api/imports": "write",
+    "GET /api/imports": "read",
+    "GET /api/imports/{id}": "read",
+    "GET /api/imports/{id}/errors": "read",
+    "POST /api/imports/{id}/undo": "write",
+    "POST /api/imports/{id}/cancel": "write",
+    "DELETE /api/imports/{id}": "write",
     "POST /api/keys": "write",
     "GET /api/keys": "read",
     "GET /api/keys/{id}": "read",
@@ -95,6 +123,7 @@ BODIES: dict[str, Any] = {
     "POST /api/conversations/{id}/fork": {"seq": 0},
     "PATCH /api/messages/{id}": {"metadata": {"taken": "yes"}},
     "PATCH /api/webhooks/{id}": {"description": "taken"},
+    "PATCH /api/export-schedules/{id}": {"name": "Taken"},
 }
 # Parameters without which a route answers nothing.
 QUERIES = {"GET /api/search": {"q": "e"}}
@@ -160,6 +189,12 @@ async def anas(as_ana: httpx.AsyncClient, ana: Person) -> dict[str, str]:
     key = (await as_ana.post("/api/keys", json={"name": "Ana's"})).json()["id"]
     webhook = {"url": "https://ana.example/", "events": ["message.created"]}
     hook = {"conversation_id": conversation, "name": "Ana's"}
+    exported = {"resource": "users"}
+    export = (await as_ana.post("/api/exports", json=exported)).json()["id"]
+    assert (await as_ana.get(f"/api/exports/{export}", params={"wait": 30})).json()["state"] == "completed"
+    schedule = (await as_ana.post("/api/export-schedules", json={"name": "Ana's", "export": exported})).json()["id"]
+    imported = (await as_ana.post("/api/imports", content=b'{"messages": []}')).json()["id"]
+    assert (await as_ana.get(f"/api/imports/{imported}", params={"wait": 30})).json()["state"] == "completed"
     return {
         "users": str(ana.id),
         "conversations": conversation,
@@ -168,6 +203,9 @@ async def anas(as_ana: httpx.AsyncClient, ana: Person) -> dict[str, str]:
         "keys": key,
         "webhooks": (await as_ana.post("/api/webhooks", json=webhook)).json()["id"],
         "hooks": (await as_ana.post("/api/hooks", json=hook)).json()["id"],
+        "exports": export,
+        "export-schedules": schedule,
+        "imports": imported,
     }
 
 
@@ -220,3 +258,15 @@ async def test_nothing_can_be_given_to_or_taken_from_another_by_naming_them(
     assert [each["status"] for each in bulk.json()["results"]] == [403]
     assert (await as_ben.get("/api/conversations", params={"owner_id": str(ana.id)})).json()["items"] == []
     assert [each["id"] for each in (await as_ana.get("/api/conversations")).json()["items"]] == [anas["conversations"]]
+
+
+async def test_no_list_overlooks_a_parameter_it_does_not_know(as_admin: httpx.AsyncClient) -> None:
+    """Those that read their parameters themselves have to look for it too, and name what else is wrong with them."""
+    for line in ROUTES:
+        method, _, path = line.partition(" ")
+        if method == "GET" and path.startswith("/api/"):
+            filled = re.sub("{[a-z_]+}", "0" * 24, path)
+            response = await as_admin.get(filled, params={"nothing": "1"})
+            assert response.status_code in (404, 422), line
+            if response.status_code == 422:
+                assert "query.nothing" in fields_at_fault(response), line

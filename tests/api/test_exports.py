@@ -12,10 +12,11 @@ from app.services import Services
 from app.users.schemas import UserCreate
 from tests.api.calls import fields_at_fault, new_conversation, say
 from tests.conftest import Person, client_of
-from tests.exports.files import column, export, fill, open_xlsx, read_csv, read_jsonl, read_xlsx
+from tests.exports.files import column, export, fill, open_xlsx, read_csv, read_jsonl, read_parquet, read_xlsx
 
-RESOURCES = ("users", "conversations", "messages")
-FORMATS = ("csv", "xlsx", "jsonl")
+RESOURCES = ("users", "conversations", "messages", "turns")
+FORMATS = ("csv", "xlsx", "jsonl", "parquet")
+READERS: dict[str, Any] = {"csv": read_csv, "xlsx": read_xlsx, "parquet": read_parquet}
 
 
 def labels(response: httpx.Response) -> list[str]:
@@ -88,12 +89,11 @@ async def test_a_user_exports_their_own_rows_only(
 ) -> None:
     await fill(services, ana.id, ["ana says"])
     await fill(services, ben.id, ["ben says"])
-    readers: dict[str, Any] = {"csv": read_csv, "xlsx": read_xlsx}
 
     def names(response: httpx.Response, name: str, label: str) -> list[Any]:
         if format == "jsonl":
             return [row[name] for row in read_jsonl(response.content)]
-        return column(readers[format](response.content), label)
+        return column(READERS[format](response.content), label)
 
     for client, person, text in ((as_ana, ana, "ana says"), (as_ben, ben, "ben says")):
         assert names(await export(client, "users", format=format), "email", "E-mail") == [person.email]
@@ -125,6 +125,8 @@ async def test_secrets_are_in_no_export(services: Services, as_admin: httpx.Asyn
     text = response.text
     if format == "xlsx":
         text = repr([list(sheet.values) for sheet in open_xlsx(response.content)])
+    if format == "parquet":
+        text = repr(read_parquet(response.content))
 
     assert "zoe@example.com" in text
     for secret in ("password", "argon2", "hash", "vb_"):
@@ -149,7 +151,7 @@ async def test_chosen_columns_come_in_their_order(
     if format == "jsonl":
         assert [list(row) for row in read_jsonl(response.content)] == [["content", "seq", "feedback", "id"]]
     else:
-        table = read_csv(response.content) if format == "csv" else read_xlsx(response.content)
+        table = READERS[format](response.content)
         assert table[0] == ["Content", "Number", "Rating", "Id"]
         assert column(table, "Content") == ["one"]
 
@@ -207,6 +209,7 @@ async def test_deleted_conversations_and_their_messages_are_left_out(
         ("csv", "text/csv; charset=utf-8"),
         ("xlsx", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"),
         ("jsonl", "application/x-ndjson"),
+        ("parquet", "application/vnd.apache.parquet"),
     ],
 )
 async def test_the_file_has_a_name_a_type_and_is_not_cached(

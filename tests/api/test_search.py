@@ -53,6 +53,17 @@ async def test_what_cannot_be_asked_is_named(
         assert named == fields
 
 
+@pytest.mark.parametrize("match", ["regex", "text", "glob"])
+async def test_all_faults_are_named_together(as_ana: httpx.AsyncClient, match: str) -> None:
+    asked = {"q": "x" * 201, "match": match, "colour": "red", "limit": "0", "tag": "", "sort": "title"}
+    response = await as_ana.get("/api/search", params=asked)
+
+    wrong = [] if match == "regex" else ["query.match"]
+    assert sorted(fields_at_fault(response)) == sorted(
+        ["query.q", "query.colour", "query.limit", "query.tag", "query.sort", *wrong]
+    )
+
+
 async def test_a_parameter_given_twice_is_named(as_ana: httpx.AsyncClient) -> None:
     for name in ("q", "tag", "group", "sort"):
         response = await as_ana.get("/api/search", params=[("q", "a"), (name, "a"), (name, "a")])

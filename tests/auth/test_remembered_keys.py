@@ -138,6 +138,7 @@ async def test_a_revocation_by_another_process_counts_within_a_second(
     services: Services, keys: KeyService, ana: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     principal = await keys.authenticate(ana.key)
+    assert principal.key_id is not None
     await services.keys.delete(EVERYTHING, principal.key_id)
     assert await keys.authenticate(ana.key) == principal
 

@@ -6,11 +6,11 @@ import pytest
 
 from tests.cli.command import Verbatim
 from tests.cli.files import SENTENCES, write_conversations
-from tests.exports.files import column, read_csv, read_jsonl, read_xlsx
+from tests.exports.files import column, read_csv, read_jsonl, read_parquet, read_xlsx
 
 pytestmark = [pytest.mark.mongod, pytest.mark.slow]
 
-READERS: dict[str, Any] = {"csv": read_csv, "XLSX": read_xlsx}
+READERS: dict[str, Any] = {"csv": read_csv, "XLSX": read_xlsx, "parquet": read_parquet}
 
 
 @pytest.fixture
@@ -44,19 +44,21 @@ def test_columns_filters_and_order_are_those_of_the_api(filled: Verbatim) -> Non
     ]
 
 
-def test_users_and_conversations_are_exported_too(filled: Verbatim) -> None:
+def test_users_conversations_and_turns_are_exported_too(filled: Verbatim) -> None:
+    filled("export", "turns", "-o", "turns.csv", "--columns", "model,cost,owner.email")
     filled("export", "users", "-o", "users.csv")
     filled("export", "conversations", "-o", "conversations.csv", "--filter", "title=Title 2")
 
     assert column(read_csv((filled.folder / "users.csv").read_bytes()), "E-mail") == ["admin@localhost"]
     assert column(read_csv((filled.folder / "conversations.csv").read_bytes()), "Title") == ["Title 2"]
+    assert read_csv((filled.folder / "turns.csv").read_bytes()) == [["Model", "Cost (USD)", "Owner: E-mail"]]
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
         (("-o", "there.csv"), "verbatim: there.csv exists; say --force to replace it."),
-        (("-o", "all.txt"), "verbatim: The ending of all.txt names no format; say --format csv, xlsx, jsonl."),
+        (("-o", "all.txt"), "verbatim: The ending of all.txt names no format; say --format csv, xlsx, jsonl, parquet."),
         (("-o", "absent/all.csv"), "verbatim: absent/all.csv cannot be written: No such file or directory."),
         (("-o", "all.csv", "--columns", "secret"), "verbatim: columns has no 'secret'; there are id, "),
         (("-o", "all.csv", "--filter", "nonsense"), "verbatim: --filter nonsense: write it as name=value."),

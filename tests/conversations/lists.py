@@ -13,13 +13,15 @@ from bson import ObjectId
 
 from app.auth.model import ApiKey
 from app.auth.resource import KEYS
-from app.conversations.model import Conversation, Fault, Feedback, Message, MessageRole, MessageStatus
+from app.conversations.model import Conversation, Fault, Feedback, Message, MessageRole, MessageStatus, TokenUsage
 from app.conversations.resource import CONVERSATIONS, MESSAGES, TRANSCRIPT
 from app.kit.clock import now
 from app.kit.documents import StoredDocument
 from app.kit.repository import EVERYTHING, Repository, Scope
 from app.kit.resource import Column, Resource
 from app.services import Services
+from app.turns.model import Turn, TurnState
+from app.turns.resource import TURNS
 from app.users.model import Profile as UserProfile
 from app.users.model import User
 from app.users.resource import USERS
@@ -108,6 +110,25 @@ def message(number: int) -> Message:
     )
 
 
+def turn(number: int) -> Turn:
+    place = number % len(CONVERSATION_IDS)
+    return Turn(
+        conversation_id=CONVERSATION_IDS[place],
+        owner_id=OWNERS[place % 3],
+        assistant_message_id=ObjectId(),
+        answer_seq=number // len(CONVERSATION_IDS) + 1,
+        state=cast("TurnState", one_of(number, "queued", "failed", "completed")),
+        model=one_of(number, "rare", "gpt", "echo"),
+        served_model=one_of(number, "rare", "gpt", "echo"),
+        provider=one_of(number, "rare", "gpt", "echo"),
+        usage=TokenUsage(prompt=number % 40, completion=number % 30, total=number % 40 + number % 30),
+        error=Fault(code=one_of(number, "rare", "upstream_refused", "upstream_timeout"), message=""),
+        total_ms=number * 11 % 500 if number % 5 else None,
+        first_token_ms=number % 100,
+        created_at=at(number),
+    )
+
+
 @dataclass(frozen=True)
 class List:
     """A list of the API: its table, where its rows come from, and what its route adds to the filter."""
@@ -140,6 +161,13 @@ LISTS = {
     ),
     "messages": List(
         MESSAGES, lambda services: services.conversations.messages, message, {}, read_along=frozenset({"seq"})
+    ),
+    "turns": List(
+        TURNS,
+        lambda services: services.turns.rows,
+        turn,
+        {},
+        read_along=frozenset({"served_model", "usage.total", "cost", "failed_attempts", "first_token_ms"}),
     ),
     "transcript": List(
         TRANSCRIPT,

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import openpyxl
+import pyarrow.parquet as pq
 from bson import ObjectId
 
 from app.conversations.model import Conversation, Message
@@ -62,6 +63,13 @@ def read_xlsx(data: bytes) -> Table:
     """The rows of the first sheet; empty cells are None."""
     rows = open_xlsx(data).worksheets[0].values
     return [[unescape(cell) if isinstance(cell, str) else cell for cell in row] for row in rows]
+
+
+def read_parquet(data: bytes) -> Table:
+    """The rows under the labels of their columns."""
+    table = pq.read_table(io.BytesIO(data))
+    labels = [field.metadata[b"label"].decode() for field in table.schema]
+    return [labels, *map(list, zip(*(each.to_pylist() for each in table.columns), strict=True))]
 
 
 def column(table: Table, label: str) -> list[Any]:

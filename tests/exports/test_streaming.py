@@ -123,24 +123,25 @@ async def test_an_export_that_fails_in_the_middle_breaks_the_connection(
     assert [log["path"] for log in logs if log["event"] == "unhandled_error"] == ["/api/messages/export"]
 
 
-async def test_a_workbook_that_fails_in_the_middle_is_an_error_with_its_status(
-    services: Services, live_analyst: httpx.AsyncClient, ana: Person, nothing_left: None
+@pytest.mark.parametrize("format", ["xlsx", "parquet"])
+async def test_a_file_that_fails_before_it_is_whole_is_an_error_with_its_status(
+    services: Services, live_analyst: httpx.AsyncClient, ana: Person, nothing_left: None, format: str
 ) -> None:
     await fill(services, ana.id, HARMLESS_THEN_NOT)
-    response = await live_analyst.get("/api/messages/export", params={**GIVES_UP, "format": "xlsx"})
+    response = await live_analyst.get("/api/messages/export", params={**GIVES_UP, "format": format})
 
     assert response.status_code == 422
     assert response.json()["code"] == "query_too_expensive"
 
 
-@pytest.mark.parametrize("format", ["csv", "jsonl", "xlsx"])
+@pytest.mark.parametrize("format", ["csv", "jsonl", "xlsx", "parquet"])
 async def test_a_reader_that_leaves_ends_the_export(
     services: Services, live_ana: httpx.AsyncClient, ana: Person, watched: Watched, nothing_left: None, format: str
 ) -> None:
     await fill(services, ana.id, [KIBIBYTES_20] * MORE_THAN_SOCKETS_HOLD)
     async with live_ana.stream("GET", "/api/messages/export", params={"format": format}) as response:
         assert await anext(response.aiter_raw())
-        assert format == "xlsx" or not watched.closed.is_set()
+        assert format in ("xlsx", "parquet") or not watched.closed.is_set()
 
     async with asyncio.timeout(10):
         await watched.closed.wait()
@@ -175,7 +176,7 @@ async def test_others_are_served_while_a_large_workbook_is_written(
     assert served > 20
 
 
-@pytest.mark.parametrize("format", ["csv", "jsonl", "xlsx"])
+@pytest.mark.parametrize("format", ["csv", "jsonl", "xlsx", "parquet"])
 async def test_no_format_blocks_the_event_loop(
     services: Services, as_ana: httpx.AsyncClient, ana: Person, blocking_is_an_error: BlockBuster, format: str
 ) -> None:

@@ -96,7 +96,10 @@ async def test_a_row_of_one_empty_cell_is_a_row() -> None:
     assert read(await export([CONTENT], [("",), (None,), ("x",)]))[1:] == [[""], [""], ["x"]]
 
 
-@pytest.mark.parametrize("first", ["=", "+", "-", "@", "\t", "\r", "\0", "＝", "＋", "－", "＠", '"=', '""@'])
+@pytest.mark.parametrize(
+    "first",
+    ["=", "+", "-", "@", "\t", "\r", "\0", "＝", "＋", "－", "＠", '"=', '""@', " =", "\n=", "\u3000\x0b+", '" @'],
+)
 async def test_formulas_are_guarded_unless_raw(first: str) -> None:
     text = f"{first}cmd|' /C calc'!A0"
     assert read(await export([CONTENT], [(text,)]))[1] == [f"'{text}"]

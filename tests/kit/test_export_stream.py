@@ -82,6 +82,7 @@ def test_the_formats() -> None:
         "csv": ("csv", "csv"),
         "xlsx": ("xlsx", "xlsx"),
         "jsonl": ("jsonl", "jsonl"),
+        "parquet": ("parquet", "parquet"),
     }
     assert FORMATS["csv"].media_type == "text/csv; charset=utf-8"
 
@@ -131,10 +132,11 @@ async def test_a_row_that_does_not_fit_the_headings_is_an_error(name: str, row: 
         await collect(FORMATS[name].stream(HEADINGS, batches(), {}, ExportOptions()), [])
 
 
-async def test_an_error_of_the_source_comes_before_any_byte_of_a_workbook(temporary: Path) -> None:
+@pytest.mark.parametrize("name", ["xlsx", "parquet"])
+async def test_an_error_of_the_source_comes_before_any_byte_of_a_whole_file(name: str) -> None:
     source = Source(limit=3, error=ConnectionError("the primary is gone"))
     with pytest.raises(ConnectionError, match="the primary is gone"):
-        await anext(stream("xlsx", source))
+        await anext(stream(name, source))
     assert source.is_closed
 
 
@@ -162,11 +164,12 @@ async def test_a_consumer_that_stops_early_closes_the_source(name: str, chunks: 
     assert source.is_closed
 
 
-async def test_a_consumer_that_stops_early_deletes_the_workbook(temporary: Path) -> None:
+@pytest.mark.parametrize(("name", "magic"), [("xlsx", b"PK"), ("parquet", b"PAR1")])
+async def test_a_consumer_that_stops_early_deletes_the_file(name: str, magic: bytes, temporary: Path) -> None:
     source = Source()
-    async with aclosing(stream("xlsx", source)) as export:
-        assert (await anext(export)).startswith(b"PK")
-        assert suffixes(temporary) == [".xlsx"]
+    async with aclosing(stream(name, source)) as export:
+        assert (await anext(export)).startswith(magic)
+        assert suffixes(temporary) == [f".{name}"]
         assert source.is_closed
     assert suffixes(temporary) == []
 

@@ -129,8 +129,8 @@ async def test_hostile_text_stays_text() -> None:
 
 @pytest.mark.usefixtures("writer")
 async def test_illegal_characters_go_and_line_breaks_become_line_feeds() -> None:
-    book = await export([CONTENT], [("a\0b\x0b\x1f\ufffe\uffff\ud800c",), ("one\r\ntwo\rthree\n",)])
-    assert values(book["Data"])[1:] == [["abc"], ["one\ntwo\nthree\n"]]
+    book = await export([CONTENT], [("a\0b\x0b\x1f\ufffe\uffffc\ud800",), ("one\r\ntwo\rthree\n",)])
+    assert values(book["Data"])[1:] == [["abc\ufffd"], ["one\ntwo\nthree\n"]]
 
 
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -183,7 +183,7 @@ async def test_a_full_sheet_is_followed_by_another() -> None:
 async def test_an_empty_export_is_a_header() -> None:
     book = await export([CONTENT, Heading("at", "At", "instant")])
     assert values(book["Data"]) == [["Content", "At"]]
-    assert values(book["About"]) == [["Item", "Value"], ["Rows", 0]]
+    assert values(book["About"]) == [["Item", "Value"], ["Rows", 0], ["Time zone", "UTC"]]
 
 
 @pytest.mark.usefixtures("writer")
@@ -196,20 +196,29 @@ async def test_the_sheet_about_comes_last_and_counts() -> None:
         ["Title", "=Messages", None],
         ["Filter", "x" * CELL_UNITS, "x"],
         ["Rows", 2, None],
+        ["Time zone", "UTC", None],
     ]
     assert book["About"]["B2"].data_type == "s"
+
+
+def look(cell: Any) -> Any:
+    alignment = cell.alignment.vertical, cell.alignment.horizontal, cell.alignment.indent
+    return cell.value and (cell.value, cell.data_type, cell.number_format, alignment, cell.border.bottom.color)
 
 
 def picture(book: Any) -> dict[str, Any]:
     """Everything a reader sees of a workbook."""
     return {
         sheet.title: {
-            "cells": [[(cell.value, cell.data_type, cell.number_format) for cell in row] for row in sheet.rows],
-            "bold": [cell.font.bold for cell in sheet[1]],
+            "cells": [[look(cell) for cell in row] for row in sheet.rows],
+            "header": [(cell.font.bold, cell.font.color.rgb, cell.fill.fgColor.rgb) for cell in sheet[1]],
+            "height": sheet.row_dimensions[1].height,
+            "print": (sheet.page_setup.orientation, sheet.page_setup.fitToHeight, sheet.print_title_rows),
+            "grid": sheet.sheet_view.showGridLines,
             "frozen": sheet.freeze_panes,
             "filter": sheet.auto_filter.ref,
             "widths": {
-                number: columns.width
+                number: (columns.width, columns.border.bottom.color)
                 for columns in sheet.column_dimensions.values()
                 for number in range(columns.min, columns.max + 1)
             },
@@ -234,10 +243,38 @@ async def test_both_writers_give_the_same_workbook(monkeypatch: pytest.MonkeyPat
 
     assert pictures[0] == pictures[1]
     data = pictures[0]["Data"]
-    assert data["bold"] == [True] * 5
+    assert data["header"] == [(True, "FFFFFFFF", "FF2F4858")] * 5
+    assert data["height"] == 21
+    assert data["print"] == ("landscape", 0, "$1:$1")
     assert data["frozen"] == "A2"
     assert data["filter"] == f"A1:E{len(rows) + 1}"
-    assert list(map(int, data["widths"].values())) == [32, 32, 12, 20, 10]
+    assert [int(width) for width, _ in data["widths"].values()] == [64, 64, 7, 22, 8]
+
+
+@pytest.mark.usefixtures("writer")
+async def test_columns_are_as_wide_as_their_first_rows_need() -> None:
+    headings = [
+        Heading("id", "Id", "id"),
+        Heading("role", "Role"),
+        Heading("title", "标题"),
+        Heading("content", "Content"),
+        Heading("cost", "Cost of the answer", "number"),
+        Heading("at", "At", "instant"),
+        Heading("note", "N"),
+    ]
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    row = (ObjectId(), "assistant", "恋恋笔记本", "short\n" + "x" * 500, 0.5, at, "")
+    late = (ObjectId(), "assistant and more", None, None, None, None, None)
+    book = await export(headings, [row] * 1000, [late])
+
+    found = [int(column.width) for column in expanded(book["Data"])]
+    assert found == [26, 11, 12, 64, 22, 22, 6]
+
+
+def expanded(sheet: Any) -> list[Any]:
+    """The dimensions of each column; a file may have one for neighbours that are alike."""
+    dimensions = sorted(sheet.column_dimensions.values(), key=lambda each: each.min)
+    return [each for each in dimensions for _ in range(each.min, each.max + 1)]
 
 
 @given(st.lists(st.sampled_from(["_", "x0041_", "_x0041_", "_x005F_", "_x005f_", "x005F_", "A"])).map("".join))

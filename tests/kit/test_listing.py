@@ -106,6 +106,16 @@ def test_every_fault_is_told_at_once() -> None:
     assert faults(("rank", "x"), ("nothing", "1"), ("limit", "0")) == ["query.rank", "query.nothing", "query.limit"]
 
 
+@pytest.mark.parametrize("query", ["", "a\0", "x" * 201, "(*ANY)a", "a\\C"])
+@pytest.mark.parametrize("other", [("match", "glob"), ("case_sensitive", "maybe"), ("nothing", "1")])
+def test_what_is_searched_for_is_told_beside_other_faults(query: str, other: tuple[str, str]) -> None:
+    found = {"q": query, "match": "regex", **dict([other])}
+    expected = {"query.q", f"query.{other[0]}"}
+    if other[0] == "match" and query not in ("", "a\0", "x" * 201):
+        expected = {"query.match"}  # as what else it should be a pattern nobody knows
+    assert set(faults(*found.items())) == expected
+
+
 def test_a_doubled_parameter_is_refused() -> None:
     assert faults(("title", "a"), ("title", "b")) == ["query.title"]
 

@@ -1,6 +1,6 @@
 """Patterns in the forms they are asked in match what they match as they are, and no text keeps them busy."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -36,6 +36,16 @@ class Server:
         regex = {"$regexMatch": {"input": "$text", "regex": {"$literal": pattern}, "options": "i"}}
         return self._answer({"_id": 1, "$expr": regex})
 
+    def place(self, text: str, pattern: str, form: Callable[[str], str] = str) -> Any:
+        """Of the first match, and what it is."""
+        self.rows.replace_one({"_id": 1}, {"text": text}, upsert=True)
+        found = {"$regexFind": {"input": "$text", "regex": {"$literal": form(pattern)}, "options": "i"}}
+        try:
+            [row] = self.rows.aggregate([{"$match": {"_id": 1}}, {"$project": {"found": found}}])
+        except OperationFailure as error:
+            return UNKNOWN_TO_IT if error.code == 51156 else "invalid"
+        return row["found"]
+
     def _answer(self, condition: dict[str, Any]) -> bool | str:
         try:
             return self.rows.count_documents(condition) == 1
@@ -62,6 +72,14 @@ def test_a_form_matches_what_the_pattern_matches(server: Server, text: str, patt
         assert asked in (plain, UNKNOWN_TO_IT), (continued, pattern)
         if plain == "invalid":
             assert asked == "invalid"
+
+
+@given(texts, patterns)
+@slow
+def test_in_one_go_the_same_place_is_found(server: Server, text: str, pattern: str) -> None:
+    plain = server.place(text, pattern)
+    if plain not in ("invalid", UNKNOWN_TO_IT) and "(*" not in pattern:
+        assert server.place(text, pattern, in_one_go) in (plain, UNKNOWN_TO_IT), (text, pattern)
 
 
 @pytest.mark.parametrize(
@@ -106,4 +124,4 @@ def test_no_single_text_keeps_the_server_busy(server: Server, pattern: str, leng
 
 
 def test_a_pattern_looks_for_its_own_beginning() -> None:
-    assert in_one_go("a|b") == r"\A(?s:.*?)(?:a|b)"
+    assert in_one_go("a|b") == r"\A(?s:.*?)\K(?:a|b)"

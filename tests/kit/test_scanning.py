@@ -57,7 +57,7 @@ class Scanned(SampleRepository):
     def pace(self) -> Pace:  # type: ignore[override]
         return self.circumstances.pace
 
-    def effort(self, scope: Scope) -> Effort:
+    def effort(self, scope: Scope, seconds: float = 2) -> Effort:
         return Effort(self._turnstile, scope.asker, SECONDS, self.circumstances.clock)
 
     async def _read(self, *args: Any, **options: Any) -> Run:

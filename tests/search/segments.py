@@ -9,11 +9,21 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from app.search.blocks import Block
-from app.search.building import Draft, Text, build
+from app.search.building import Draft, Drafting, Text
 from app.search.keys import Key, Keys
 from app.search.merging import Merge
 from app.search.postings import Lists
 from app.search.segments import Outline
+
+
+def build(rows: Sequence[Text], at_once: int = 7) -> Draft:
+    """The segment of these rows, of which so many are added at once."""
+    ordered = sorted(rows, key=lambda row: row.key)
+    drafting = Drafting()
+    for first in range(0, len(ordered), at_once):
+        drafting.add(ordered[first : first + at_once])
+    return drafting.finish()
+
 
 Found = dict[bytes, set[Key]]
 """The rows of each term."""

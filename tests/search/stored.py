@@ -130,3 +130,18 @@ async def traces(conversation: ObjectId, ids: Sequence[ObjectId], word: str) -> 
 async def marks() -> int:
     """How many messages have a mark."""
     return await Message.get_pymongo_collection().count_documents({MARK: True})
+
+
+async def outlined() -> tuple[set[bytes], set[ObjectId]]:
+    """The terms and the ids of rows that the outlines of the index show."""
+    outlines = await content_index().store.outlines(await segment_ids())
+    ids = {ObjectId(each.first_keys[number][1]) for each in outlines for number in range(len(each.first_keys))}
+    ids |= {ObjectId(each.last_key[1]) for each in outlines}
+    return {term for each in outlines for term in each.directory.first_terms}, ids
+
+
+async def age_scrubbing() -> None:
+    """Make all that was taken out of segments something of long ago."""
+    await SearchSegment.get_pymongo_collection().update_many(
+        {"scrubbed_at": {"$exists": True}}, {"$set": {"scrubbed_at": START}}
+    )

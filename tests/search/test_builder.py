@@ -9,7 +9,8 @@ from bson import ObjectId
 from app.conversations.repository import MessageRepository
 from app.search.builder import Sizes
 from app.search.index import TextIndex
-from app.search.store import IndexStore, LeaseLost
+from app.search.register import LeaseLost
+from app.search.store import IndexStore
 from app.search.table import Table
 from tests.search.stored import (
     build,

@@ -14,6 +14,7 @@ from app.conversations.resource import MESSAGES
 from app.kit.listing import parse_listing
 from app.kit.repository import EVERYTHING, Scope
 from app.search.index import TextIndex
+from app.search.segments import Outline
 
 pytestmark = pytest.mark.mongod
 
@@ -187,9 +188,26 @@ async def walked(
         cursor = {"after": page.next}
 
 
-@pytest.mark.parametrize("seed", range(5))
-async def test_the_index_finds_what_reading_finds(messages: MessageRepository, index: TextIndex, seed: int) -> None:
-    dice = random.Random(seed)
+@pytest.fixture(params=["what is rare", "what is common"])
+def sought(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What is common is read from the list as far as it is thought to go; here everything is thought to be."""
+    kind: str = request.param
+    if kind == "what is common":
+        monkeypatch.setattr(Outline, "share_of", lambda *_: 0.5)
+        monkeypatch.setattr("app.search.lookup._SPARE_CHUNKS", 1)
+        monkeypatch.setattr("app.search.lookup.CHUNK", 20)
+        monkeypatch.setattr("app.search.segments.CHUNK", 20)
+        monkeypatch.setattr("app.search.keys.CHUNK", 20)
+    return kind
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_the_index_finds_what_reading_finds(
+    messages: MessageRepository, index: TextIndex, monkeypatch: pytest.MonkeyPatch, sought: str, seed: int
+) -> None:
+    dice = random.Random(f"{sought} {seed}")
+    monkeypatch.setattr("app.search.gathering._PIECE_ROWS", dice.choice([25, 10_000]))
+    monkeypatch.setattr("app.search.reader._WORTH_HALVING", dice.choice([2, 256]))
     world = World(messages, dice)
     for _ in range(5):
         await world.grow(dice.choice([5, 40, 150, 400]))

@@ -11,7 +11,9 @@ from app.conversations.repository import MessageRepository
 from app.database import Database
 from app.kit.errors import QueryTooExpensive
 from app.search.index import TextIndex
-from app.search.lookup import HIGHEST, LOWEST, Lookup, Sought, Span
+from app.search.lookup import Demand, Lookup
+from app.search.plans import Sought
+from app.search.spans import HIGHEST, LOWEST, Span
 from app.search.store import IndexStore, PartsGone
 from tests.conversations.profiling import profiled
 from tests.search.stored import build, end_grace, found, segment_ids, store
@@ -44,7 +46,7 @@ async def test_a_segment_that_goes_between_two_batches_is_noticed(
     await build(index)
     assert TEA is not None
     lookup = Lookup(index.store)
-    batches = lookup.keys(TEA, Span(LOWEST, HIGHEST, is_descending=False))
+    batches = lookup.keys(TEA, Span(LOWEST, HIGHEST, is_descending=False), Demand(64))
 
     assert await anext(batches)
     for id in await segment_ids():

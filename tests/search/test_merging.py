@@ -3,9 +3,9 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.search.building import Text, build
+from app.search.building import Text
 from app.search.keys import Keys
-from tests.search.segments import GROUPS, OWNERS, Found, Stored, found_in, mask, merged, texts
+from tests.search.segments import GROUPS, OWNERS, Found, Stored, build, found_in, mask, merged, texts
 
 at_once = st.integers(1, 3)
 

@@ -15,7 +15,7 @@ from app.kit.cancellation import raise_if_cancelled
 from app.kit.repository import EVERYTHING
 from app.search.builder import IndexBuilder
 from app.search.index import TextIndex
-from app.search.store import LeaseLost
+from app.search.register import LeaseLost
 from app.services import Services
 from tests.api.calls import new_conversation, say
 from tests.conversations.searching import found as found_over_http

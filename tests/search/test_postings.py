@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.search.postings import decode, decode_part, encode, from_varints, sizes, varints
+from app.search.postings import count_of, decode, decode_one, encode, from_varints, sizes, varints
 from tests.search.segments import lists_of, mask, rows_of
 
 
@@ -27,7 +27,7 @@ def test_any_lists_are_read_as_they_were_written(segment: tuple[int, list[list[i
     last = data.draw(st.integers(first + 1, len(lists)))
 
     assert rows_of(decode(bits, packed.counts, rows)) == lists
-    assert rows_of(decode_part(bits, packed.counts, rows, first, last)) == lists[first:last]
+    assert decode_one(bits, packed.counts, rows, first).tolist() == lists[first]
     assert rows_of(packed.part(first, last)) == lists[first:last]
 
 
@@ -88,3 +88,10 @@ def test_numbers_are_read_as_they_were_written(numbers: list[int]) -> None:
 def test_numbers_take_a_byte_for_seven_bits(number: int) -> None:
     assert len(varints(np.array([number], np.int64))) == max(1, -(-number.bit_length() // 7))
     assert from_varints(varints(np.array([number] * 3, np.int64))).tolist() == [number] * 3
+
+
+@given(st.integers(1, 2**21), st.data())
+def test_the_size_of_a_list_tells_how_many_ordinals_it_has(rows: int, data: st.DataObject) -> None:
+    count = data.draw(st.integers(1, rows))
+    [size] = sizes(np.array([count], np.int64), rows).tolist()
+    assert count_of(size, rows) == count

@@ -5,7 +5,7 @@ from bson import ObjectId
 
 from app.conversations.repository import MessageRepository
 from app.search.index import TextIndex
-from app.search.store import LeaseLost
+from app.search.register import LeaseLost
 from tests.search.stored import (
     build,
     end_grace,

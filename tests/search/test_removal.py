@@ -16,10 +16,22 @@ from app.search.keys import Keys
 from app.search.lookup import Lookup
 from app.search.model import SearchRemoved
 from app.search.store import IndexStore, Place
+from app.search.terms import group_term
 from app.services import Services
 from tests.api.calls import new_conversation, say
 from tests.conftest import Person
-from tests.search.stored import START, build, end_grace, expire_lease, found, store, traces
+from tests.search.stored import (
+    START,
+    age_scrubbing,
+    build,
+    end_grace,
+    expire_lease,
+    found,
+    outlined,
+    segment_ids,
+    store,
+    traces,
+)
 
 pytestmark = pytest.mark.mongod
 
@@ -85,6 +97,31 @@ async def test_one_that_was_purged_over_the_api_is_gone_as_well(
     await finished(services.content_index)
     assert await traces(ObjectId(made["id"]), ids, COINED) == []
     assert await found(services.conversations.messages, "tea") == [ObjectId(kept["id"])]
+
+
+async def test_outlines_show_what_was_removed_for_a_day_at_most(messages: MessageRepository, index: TextIndex) -> None:
+    gone = ObjectId(bytes(12))  # whose term is the first of all
+    removed = await store(messages, *[f"tea {COINED}"] * 10, conversation=gone, created_at=START)
+    kept = await store(messages, *["tea and coffee"] * 30)
+    await build(index)
+    await messages.purge(gone)
+    await finished(index)
+    [scrubbed] = await segment_ids()
+    terms, ids = await outlined()
+    assert group_term(gone) in terms
+    assert not ids.isdisjoint(removed)
+
+    await age_scrubbing()
+    await finished(index)
+    [fresh] = await segment_ids()
+    terms, ids = await outlined()
+    assert fresh != scrubbed
+    assert group_term(gone) not in terms
+    assert ids.isdisjoint(removed)
+    assert await found(messages, "tea") == sorted(kept)
+    await age_scrubbing()
+    await finished(index)
+    assert await segment_ids() == [fresh], "nothing was taken out of this one"
 
 
 async def test_one_that_was_purged_before_it_was_indexed(world: World, index: TextIndex) -> None:
@@ -187,13 +224,13 @@ async def test_a_removal_under_a_search_hides_no_other_message(
     await build(index)
     read_keys, is_first = Lookup._read_keys, True
 
-    async def purge_and_read(self: Lookup, streams: Any) -> None:
+    async def purge_and_read(self: Lookup, *arguments: Any) -> None:
         nonlocal is_first
         if is_first:
             is_first = False
             await messages.purge(gone)
             await build(index)
-        await read_keys(self, streams)
+        await read_keys(self, *arguments)
 
     monkeypatch.setattr(Lookup, "_read_keys", purge_and_read)
     assert await found(messages, "tea", sort=sort) == others

@@ -3,9 +3,9 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.search.building import Text, build
+from app.search.building import Text
 from app.search.scrubbing import scrub
-from tests.search.segments import GROUPS, Stored, found_in, mask, merged, texts
+from tests.search.segments import GROUPS, Stored, build, found_in, mask, merged, texts
 
 
 @settings(max_examples=60)

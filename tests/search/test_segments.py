@@ -5,10 +5,10 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.search.building import Text, build
+from app.search.building import Text
 from app.search.keys import CHUNK, Key
 from app.search.segments import Outline
-from tests.search.segments import GROUPS, OWNERS, keys, texts
+from tests.search.segments import GROUPS, OWNERS, build, keys, texts
 
 
 @given(texts())

@@ -160,7 +160,7 @@ async def test_an_import_is_told_conversation_by_conversation(
     short = {"id": "short", "title": "short", "messages": [message] * 3}
     long = {"id": "long", "title": "long", "messages": [message] * 2500}
     file.write_text(json.dumps(short) + "\n" + json.dumps(long) + "\n")
-    await services.imports.run(file, ana.id)
+    await services.imports.service.run(file, ana.id)
     conversation = await new_conversation(as_ana, title="last")
     await say(as_ana, conversation, "the only one")
 
@@ -171,6 +171,18 @@ async def test_an_import_is_told_conversation_by_conversation(
     assert [each.data["content"] for each in events if each.type == "message.created"] == ["the only one"]
     counts = {each.data["title"]: each.data["message_count"] for each in events if "title" in each.data}
     assert counts["long"] == 2500
+
+
+async def test_an_export_is_told_when_its_file_is_there(as_ana: httpx.AsyncClient, receiver: Receiver) -> None:
+    await subscribe(as_ana, receiver.url(), "export.completed", "export.failed")
+    await new_conversation(as_ana)
+    asked = await as_ana.post("/api/exports", json={"resource": "conversations", "format": "csv"})
+    assert asked.status_code in {201, 202}, asked.text
+
+    event = await receiver.next()
+
+    assert (event.type, event.data["id"], event.data["rows"]) == ("export.completed", asked.json()["id"], 1)
+    assert (await as_ana.get(event.data["file"])).status_code == 200
 
 
 async def test_a_webhook_hears_of_its_owners_rows_only(

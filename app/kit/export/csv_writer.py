@@ -1,25 +1,25 @@
 """CSV by RFC 4180 in UTF-8: CRLF, quotes doubled, a header; a byte order mark, without which Excel misreads UTF-8.
 
-Spreadsheets run a cell as a formula by its first character, quoted or not. Text that begins with one of them gets a
-leading apostrophe; `raw` leaves it and the byte order mark out, for machines that want the text as it is. Numbers and
-times are typed by us and never touched.
+Spreadsheets run a cell as a formula by its first character, quoted or not. Text that begins with one of them, also
+behind spaces or line breaks that an import may trim, gets a leading apostrophe; `raw` leaves it and the byte order mark
+out, for machines that want the text as it is. Numbers and times are typed by us and never touched. Instants are RFC
+3339, with the offset of the zone that was asked for.
 """
 
 import re
 from codecs import BOM_UTF8
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import date, datetime
+from datetime import datetime
 from functools import partial
 
-from bson import ObjectId
-
 from app.kit.export.model import ExportOptions, Heading, Row, require_unique
-from app.kit.export.value import Encoders, instant_text, json_text
+from app.kit.export.value import PLAIN, Encoder, Encoders, encodable, instant_text_in, json_text
 from app.kit.export.worker import encoded
 
 PIECE_CHARACTERS = 1 << 20
-_SUSPECTS = frozenset('"=+-@\t\r\0＝＋－＠')
-_FORMULA = re.compile(r'"*[=+\-@\t\r\0＝＋－＠]')
+_SPACES = "".join(character for character in map(chr, range(0x3001)) if character.isspace())
+_SUSPECTS = frozenset('"\0=+-@＝＋－＠' + _SPACES)
+_FORMULA = re.compile(r'["\s\0]*[=+\-@＝＋－＠]|"*[\t\r\0]')
 
 
 def stream(
@@ -30,9 +30,11 @@ def stream(
 ) -> AsyncGenerator[bytes, None]:
     """The file in pieces of about 1 MiB; the header comes with the first of them."""
     require_unique("the labels", (each.label for each in headings))
-    encoders = _RAW if options.raw else _GUARDED
-    pieces = partial(_pieces, encoders, len(headings))
-    head = b"".join(pieces([[each.label for each in headings]]))
+    text = _text(options)
+    head = _encode([",".join([text(each.label) for each in headings])])
+    pieces = partial(_pieces, options, len(headings))
+    if options.continues:
+        return encoded(batches, pieces, b"")
     return encoded(batches, pieces, head if options.raw else BOM_UTF8 + head)
 
 
@@ -56,30 +58,18 @@ def _json(value: object) -> str:
     return quoted(json_text(value))
 
 
-def _encoders(text: Callable[[str], str]) -> Encoders:
-    return Encoders(
-        {
-            type(None): lambda _: "",
-            str: text,
-            bool: lambda value: "true" if value else "false",
-            int: str,
-            float: repr,
-            datetime: instant_text,
-            date: date.isoformat,
-            ObjectId: str,
-            list: _json,
-            tuple: _json,
-            dict: _json,
-        }
-    )
+def _text(options: ExportOptions) -> Callable[[str], str]:
+    return quoted if options.raw else _guarded_text
 
 
-_RAW = _encoders(quoted)
-_GUARDED = _encoders(_guarded_text)
+def _encoders(options: ExportOptions) -> Encoders:
+    cells: dict[type, Encoder] = {type(None): lambda _: "", str: _text(options), list: _json, tuple: _json, dict: _json}
+    return Encoders({**PLAIN, **cells, datetime: instant_text_in(options.zone)})
 
 
-def _pieces(encoders: Encoders, width: int, rows: Iterable[Row]) -> Iterator[bytes]:
+def _pieces(options: ExportOptions, width: int, rows: Iterable[Row]) -> Iterator[bytes]:
     """The rows encoded, in pieces that end with the row that fills them."""
+    encoders = _encoders(options)
     lines: list[str] = []
     characters = 0
     for row in rows:
@@ -95,4 +85,8 @@ def _pieces(encoders: Encoders, width: int, rows: Iterable[Row]) -> Iterator[byt
 
 
 def _encode(lines: Sequence[str]) -> bytes:
-    return "".join([f"{line}\r\n" for line in lines]).encode()
+    text = "".join([f"{line}\r\n" for line in lines])
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return encodable(text).encode()

@@ -37,14 +37,15 @@ def _pieces(paths: Sequence[tuple[str, ...]], rows: Iterable[Row]) -> Iterator[b
     """The rows encoded, in pieces that end with the row that fills them."""
     piece = bytearray()
     for row in rows:
-        piece += json_bytes(_nested(paths, row), orjson.OPT_APPEND_NEWLINE)
+        piece += json_bytes(nested(paths, row), orjson.OPT_APPEND_NEWLINE)
         if len(piece) >= PIECE_BYTES:
             yield bytes(piece)
             piece.clear()
     yield bytes(piece)
 
 
-def _nested(paths: Sequence[tuple[str, ...]], row: Row) -> dict[str, Any]:
+def nested(paths: Sequence[tuple[str, ...]], row: Row) -> dict[str, Any]:
+    """The values of a row as an object, each at its path."""
     result: dict[str, Any] = {}
     for path, value in zip(paths, row, strict=True):
         parent = result

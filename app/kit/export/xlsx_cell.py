@@ -1,9 +1,9 @@
 """Cells of a workbook: every value as what a sheet can hold without changing it, or as text.
 
-- Text stays text, never a formula, number or link. Characters that XML cannot hold are removed; CR LF and CR become LF,
-  the only line break of a cell.
-- Instants and dates become serial days in UTC, shown by their column's number format; Excel's calendar is wrong before
-  1900-03-01, so earlier ones are ISO 8601 text.
+- Text stays text, never a formula, number or link. Characters that XML cannot hold are removed, but half a surrogate
+  pair becomes U+FFFD; CR LF and CR become LF, the only line break of a cell.
+- Instants become serial days as the clocks of the time zone show them, dates serial days, both displayed by their
+  column's number format; Excel's calendar is wrong before 1900-03-01, so earlier ones are ISO 8601 text.
 - Integers beyond 15 digits and numbers that are not finite become text, because a sheet would round or refuse them.
 - Text beyond 32,767 UTF-16 units, Excel's limit of a cell, is cut into parts for further cells.
 """
@@ -12,11 +12,11 @@ import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import TypeAlias
+from zoneinfo import ZoneInfo
 
-from bson import ObjectId
-
-from app.kit.export.value import Encoders, instant_text, json_text
+from app.kit.export.value import PLAIN, Encoder, Encoders, encodable, instant_text_in, json_text, local, stored_date
 from app.kit.resource import Kind
 
 Cell: TypeAlias = str | int | float | bool | None
@@ -28,8 +28,7 @@ _EXACT_INTEGER = 10**15
 _DAY = timedelta(days=1)
 _EPOCH = datetime(1899, 12, 30, tzinfo=UTC)
 _FIRST_RIGHT_DAY = datetime(1900, 3, 1, tzinfo=UTC)
-_DATE_TEXT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-_ILLEGAL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+_ILLEGAL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 _LINE_BREAK = re.compile("\r\n?")
 _ESCAPE_LIKE = re.compile("_(?=x[0-9A-Fa-f]{4}_)")
 _ESCAPED = re.compile("_x005F_(?=x[0-9A-Fa-f]{4}_)", re.IGNORECASE)
@@ -39,7 +38,7 @@ def clean(text: str) -> str:
     """`text` as a cell can hold it."""
     if text.isprintable():  # the usual case, found in half the time
         return text
-    return _LINE_BREAK.sub("\n", _ILLEGAL.sub("", text))
+    return _LINE_BREAK.sub("\n", _ILLEGAL.sub("", encodable(text)))
 
 
 def parts(text: str) -> list[str]:
@@ -75,9 +74,9 @@ def _number(value: float) -> Cell:
     return value if math.isfinite(value) else str(value)
 
 
-def _instant(value: datetime) -> Cell:
-    text = instant_text(value)  # also refuses a time without a zone
-    return (value - _EPOCH) / _DAY if value >= _FIRST_RIGHT_DAY else text
+def _instant(zone: ZoneInfo, value: datetime) -> Cell:
+    shown = local(value, zone).replace(tzinfo=UTC)
+    return (shown - _EPOCH) / _DAY if shown >= _FIRST_RIGHT_DAY else instant_text_in(zone)(value)
 
 
 def _date(value: date) -> Cell:
@@ -86,32 +85,32 @@ def _date(value: date) -> Cell:
 
 
 def _date_text(text: str) -> Cell:
-    """Dates are stored as YYYY-MM-DD; what is not one, such as 2026-02-30, stays text."""
-    try:
-        return _date(date.fromisoformat(text)) if _DATE_TEXT.fullmatch(text) else clean(text)
-    except ValueError:
-        return text
+    day = stored_date(text)
+    return _date(day) if day else clean(text)
 
 
-_ANY = Encoders(
-    {
-        type(None): lambda _: None,
-        str: clean,
-        bool: bool,
-        int: _integer,
-        float: _number,
-        datetime: instant_text,
-        date: date.isoformat,
-        ObjectId: str,
-        list: lambda value: clean(json_text(value)),
-        tuple: lambda value: clean(json_text(value)),
-        dict: lambda value: clean(json_text(value)),
-    }
-)
-_TIMES = Encoders({**_ANY, datetime: _instant, date: _date, int: str, float: str})
-_BY_KIND: Mapping[Kind, Encoders] = {"instant": _TIMES, "date": Encoders({**_TIMES, str: _date_text})}
+def _json(value: object) -> Cell:
+    return clean(json_text(value))
 
 
-def encoders(kind: Kind) -> Encoders:
+_ANY: Mapping[type, Encoder] = {
+    **PLAIN,
+    type(None): lambda _: None,
+    str: clean,
+    bool: bool,
+    int: _integer,
+    float: _number,
+    list: _json,
+    tuple: _json,
+    dict: _json,
+}
+
+
+def encoders(kind: Kind, zone: ZoneInfo) -> Encoders:
     """The functions that make cells of a column of this kind: only columns of times show a number as a time."""
-    return _BY_KIND.get(kind, _ANY)
+    if kind not in ("instant", "date"):
+        return Encoders({**_ANY, datetime: instant_text_in(zone)})
+    times: dict[type, Encoder] = {**_ANY, datetime: partial(_instant, zone), date: _date, int: str, float: str}
+    if kind == "date":
+        times[str] = _date_text
+    return Encoders(times)

@@ -8,21 +8,22 @@ Both files are anonymous or deleted with their handle, and every step runs in a 
 import math
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from itertools import count, islice
 from pathlib import Path
 from tempfile import NamedTemporaryFile, TemporaryFile
 from threading import Event
-from typing import IO
+from typing import Literal
 
 import orjson
 
+from app.kit.export.column_width import SampledWidths, header_width
 from app.kit.export.model import ABOUT, ExportOptions, Heading, Row, require_unique
+from app.kit.export.spool import Abandoned, completed
 from app.kit.export.workbook import Column, Sheet, WriteWorkbook
-from app.kit.export.worker import closing
 from app.kit.export.xlsx_cell import ALWAYS_FITS, Cell, clean, encoders, parts
 from app.kit.resource import Kind
-from app.kit.threads import in_thread
 
 write_workbook: WriteWorkbook
 try:
@@ -30,22 +31,17 @@ try:
 except ImportError:
     from app.kit.export.openpyxl_workbook import write_workbook
 
-CHUNK_BYTES = 256 * 1024
 SPOOL_BUFFER = 1 << 20
 """Bytes. A thread that gives up the interpreter's lock for a small read every few rows takes it back before any other
 thread wakes: with the default buffer the event loop stood still for up to 0.4 s, with this one for 0.02 s."""
-_SHAPES: Mapping[Kind, tuple[int, str | None]] = {
-    "text": (32, None),
-    "texts": (32, None),
-    "integer": (12, None),
-    "number": (14, None),
-    "boolean": (10, None),
-    "instant": (20, "yyyy-mm-dd hh:mm:ss"),
-    "date": (12, "yyyy-mm-dd"),
-    "id": (26, None),
-    "json": (40, None),
+_NUMBER_FORMATS: Mapping[Kind, str] = {"instant": "yyyy-mm-dd hh:mm:ss", "date": "yyyy-mm-dd"}
+_ALIGNMENTS: Mapping[Kind, Literal["left", "right"]] = {
+    "instant": "left",
+    "date": "left",
+    "boolean": "left",
+    "integer": "right",
+    "number": "right",
 }
-"""Width in characters and number format by what a column holds."""
 
 
 def stream(
@@ -54,49 +50,28 @@ def stream(
     about: Mapping[str, str],
     options: ExportOptions,
 ) -> AsyncGenerator[bytes, None]:
-    """The file in chunks of 256 KiB, once it is complete; its last sheet holds `about` and the number of rows."""
+    """The file in chunks of 256 KiB, once it is complete; its last sheet holds `about`, the number of rows and the time
+    zone that the sheets show."""
     require_unique("the labels", (clean(each.label) for each in headings))
-    return _chunks(_Export(headings, options), batches, about)
+    return completed(partial(_Workbook, headings, about, options), batches)
 
 
-async def _chunks(
-    export: "_Export", batches: AsyncIterator[Iterable[Row]], about: Mapping[str, str]
-) -> AsyncGenerator[bytes, None]:
-    try:
-        async with closing(batches):
-            await in_thread(export.open)
-            async for batch in batches:
-                await in_thread(partial(export.add, batch))
-        await in_thread(partial(export.write, about), on_cancel=export.abandon)
-        while chunk := await in_thread(export.read):
-            yield chunk
-    finally:
-        await in_thread(export.close)
+class _Workbook:
+    """See Draft. Abandoned, it stops within a row of the sheets, but not while the finished ones are compressed."""
 
-
-class _Abandoned(Exception):
-    """Ends the thread of an export that was cancelled; nobody waits for it, so it is never seen."""
-
-
-class _Export:
-    """One workbook in progress. Every method blocks, except `abandon`, which may be called meanwhile."""
-
-    _spool: IO[bytes]
-    _file: IO[bytes]
-
-    def __init__(self, headings: Sequence[Heading], options: ExportOptions) -> None:
+    def __init__(self, headings: Sequence[Heading], about: Mapping[str, str], options: ExportOptions) -> None:
         self._headings = headings
+        self._about = about
         self._options = options
-        self._encoders = [encoders(heading.kind) for heading in headings]
         self._parts = [1] * len(headings)
+        self._widths = SampledWidths([heading.kind for heading in headings])
         self._rows = 0
-        self._files = ExitStack()
         self._abandoned = Event()
-
-    def open(self) -> None:
-        opened = self._files.enter_context
-        self._spool = opened(TemporaryFile(buffering=SPOOL_BUFFER, prefix="verbatim-"))  # noqa: SIM115 - close() closes both
-        self._file = opened(NamedTemporaryFile(prefix="verbatim-", suffix=".xlsx"))  # noqa: SIM115
+        self._encoders = [encoders(heading.kind, options.zone) for heading in headings]
+        with ExitStack() as files:
+            self._spool = files.enter_context(TemporaryFile(buffering=SPOOL_BUFFER, prefix="verbatim-"))
+            self._file = files.enter_context(NamedTemporaryFile(prefix="verbatim-", suffix=".xlsx"))
+            self._files = files.pop_all()
 
     def add(self, batch: Iterable[Row]) -> None:
         """Spool the rows as lines of JSON, and note into how many cells the longest text of each column must go."""
@@ -104,20 +79,21 @@ class _Export:
             cells = [table[type(value)](value) for table, value in zip(self._encoders, row, strict=True)]
             self._spool.write(orjson.dumps(cells, option=orjson.OPT_APPEND_NEWLINE))
             self._rows += 1
+            self._widths.see(cells)
             for column, cell in enumerate(cells):
                 if isinstance(cell, str) and len(cell) > ALWAYS_FITS:
                     self._parts[column] = max(self._parts[column], len(parts(cell)))
 
-    def write(self, about: Mapping[str, str]) -> None:
-        """Write the workbook; stops within a row after `abandon`, but not while the finished sheets are compressed."""
-        write_workbook(Path(self._file.name), [*self._sheets(), _about_sheet(about, self._rows)])
+    def finish(self) -> None:
+        facts: list[list[Cell]] = [[clean(item), clean(value)] for item, value in self._about.items()]
+        facts += [["Rows", self._rows], ["Time zone", self._options.tz]]
+        write_workbook(Path(self._file.name), [*self._sheets(), _about_sheet(facts)])
 
     def abandon(self) -> None:
         self._abandoned.set()
 
-    def read(self) -> bytes:
-        """The next chunk of the finished workbook; empty at the end."""
-        return self._file.read(CHUNK_BYTES)
+    def read(self, size: int) -> bytes:
+        return self._file.read(size)
 
     def close(self) -> None:
         self._files.close()
@@ -125,7 +101,7 @@ class _Export:
     def _sheets(self) -> Iterator[Sheet]:
         """As many sheets as the rows need, at least one; they share one pass over the spool."""
         name, capacity = self._options.sheet_name, self._options.sheet_rows - 1
-        columns = _columns(self._headings, self._parts)
+        columns = _columns(self._headings, self._parts, self._widths)
         rows = self._spooled()
         for number in range(1, max(1, math.ceil(self._rows / capacity)) + 1):
             yield Sheet(name if number == 1 else f"{name} ({number})", columns, islice(rows, capacity))
@@ -134,16 +110,18 @@ class _Export:
         self._spool.seek(0)
         for line in self._spool:
             if self._abandoned.is_set():
-                raise _Abandoned
+                raise Abandoned
             yield _spread(orjson.loads(line), self._parts)
 
 
-def _about_sheet(about: Mapping[str, str], rows: int) -> Sheet:
-    items: list[list[Cell]] = [[clean(item), clean(value)] for item, value in about.items()]
-    items.append(["Rows", rows])
-    most = [max(len(_split(cell)) for cell in column) for column in zip(*items, strict=True)]
-    columns = _columns([Heading("item", "Item"), Heading("value", "Value", "json")], most)
-    return Sheet(ABOUT, columns, [_spread(item, most) for item in items], filtered=False)
+def _about_sheet(facts: Sequence[list[Cell]]) -> Sheet:
+    most = [max(len(_split(cell)) for cell in column) for column in zip(*facts, strict=True)]
+    widths = SampledWidths(["text", "text"])
+    for fact in facts:
+        widths.see(fact)
+    columns = _columns([Heading("item", "Item"), Heading("value", "Value")], most, widths)
+    columns = [replace(column, align="left") for column in columns]  # a number among texts
+    return Sheet(ABOUT, columns, [_spread(fact, most) for fact in facts], filtered=False)
 
 
 def _split(cell: Cell) -> Sequence[Cell]:
@@ -161,15 +139,15 @@ def _spread(cells: list[Cell], most: Sequence[int]) -> list[Cell]:
     return row
 
 
-def _columns(headings: Sequence[Heading], most: Sequence[int]) -> list[Column]:
+def _columns(headings: Sequence[Heading], most: Sequence[int], widths: SampledWidths) -> list[Column]:
     """The columns of a sheet: each heading's, then its continuations as "Content (2)"."""
     taken = {clean(heading.label) for heading in headings}
     columns = []
-    for heading, number in zip(headings, most, strict=True):
+    for index, heading in enumerate(headings):
         label = clean(heading.label)
         further = (name for n in count(2) if (name := f"{label} ({n})") not in taken)
-        width, number_format = _SHAPES[heading.kind]
-        for name in [label, *islice(further, number - 1)]:
-            columns.append(Column(name, max(width, len(name) + 4), number_format))
+        for name in [label, *islice(further, most[index] - 1)]:
+            width = max(widths.width(index), header_width(name))
+            columns.append(Column(name, width, _NUMBER_FORMATS.get(heading.kind), _ALIGNMENTS.get(heading.kind)))
             taken.add(name)
     return columns

@@ -1,0 +1,124 @@
+"""Plans: what to look up of what is sought, in which blocks of a segment, and which of its rows have all of that."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from bson import ObjectId
+from numpy.typing import NDArray
+
+from app.kit.literals import Need
+from app.search.blocks import BLOCK_BITS, Block, Entry
+from app.search.postings import Ordinals
+from app.search.segments import Outline
+from app.search.store import Place
+from app.search.terms import LONG, group_term, owner_term, terms_of_literal
+
+_NEEDS = 3
+"""At most so many needs are looked up; what else is needed is seen in the rows."""
+_TERMS = 6
+"""Of each literal at most so many terms, so many places apart."""
+_APART = 2
+_ENOUGH = 3
+"""Of a literal that has fewer terms that are apart, so many."""
+_WORTH_READING = 2000
+"""A list with more than so many times the rows that are left is not worth reading."""
+NO_ROWS: Ordinals = np.zeros(0, np.uint32)
+
+Literals = tuple[tuple[bytes, ...], ...]
+"""Alternatives, each as its terms."""
+
+
+@dataclass(frozen=True)
+class Sought:
+    """What a row must have: of each need all terms of one literal, and the owner's and the group's term if any."""
+
+    needs: tuple[Literals, ...]
+    always: tuple[bytes, ...]
+
+    @classmethod
+    def of(cls, needs: Sequence[Need], *, owner: ObjectId | None, group: ObjectId | None) -> "Sought | None":
+        """None when the index cannot tell: a literal of each need may be too short to have a term."""
+        found = [tuple(tuple(terms_of_literal(literal)) for literal in need) for need in needs]
+        usable = [literals for literals in found if all(literals)]
+        always = [] if owner is None else [owner_term(owner)]
+        if group is not None:
+            always.append(group_term(group))
+        return cls(tuple(usable[:_NEEDS]), tuple(always)) if usable else None
+
+    def share(self, outline: Outline) -> float:
+        """Which part of a segment's rows may be found, as far as the outline tells: more than that, or 0."""
+        shares = [max(min(map(outline.share_of, terms)) for terms in literals) for literals in self.needs]
+        return min(shares)
+
+    def plan(self, outline: Outline) -> "Plan":
+        """What to read of a segment."""
+        needs = [[_chosen(outline, terms) for terms in literals] for literals in self.needs]
+        return Plan(outline, needs, self.always)
+
+
+def _chosen(outline: Outline, terms: Sequence[bytes]) -> list[bytes]:
+    """Of a literal's terms those to look up: the ones that fewest rows have, as far as the outline tells, and apart,
+    because what overlaps comes together; a short literal has no others, and needs all it has."""
+
+    def bits(place: int) -> tuple[int, int]:
+        size = outline.directory.bits_of(terms[place])
+        return max(size, BLOCK_BITS), -len(terms[place])  # of those that share a block the longer ones are rarer
+
+    ranked = sorted(range(len(terms)), key=bits)
+    chosen: list[int] = []
+    for apart, most in ((_APART, _TERMS), (1, _ENOUGH)):
+        for place in ranked:
+            is_implied = any(abs(place - other) < apart or terms[place] in terms[other] for other in chosen)
+            if len(chosen) < most and not is_implied:
+                chosen.append(place)
+    return [terms[place] for place in chosen]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where to read in a segment what is sought."""
+
+    outline: Outline
+    needs: Sequence[Sequence[Sequence[bytes]]]
+    always: Sequence[bytes]
+
+    @property
+    def places(self) -> set[Place]:
+        terms = [*self.always, LONG, *(term for literals in self.needs for terms in literals for term in terms)]
+        numbers = {self.outline.directory.block_of(term) for term in terms}
+        return {Place(self.outline.id, number) for number in numbers if number is not None}
+
+    def rows(self, blocks: Mapping[Place, Block]) -> Ordinals:
+        """The rows that have what is sought, or are too long to tell."""
+        mask = np.ones(self.outline.rows, np.bool_)
+        for literals in self.needs:
+            mask &= self._mask_of_any(blocks, literals)
+        mask[self._rows_of_all(blocks, [LONG])] = True
+        for term in self.always:
+            mask &= self._mask_of_any(blocks, [[term]])
+        return np.flatnonzero(mask).astype(np.uint32)
+
+    def _mask_of_any(self, blocks: Mapping[Place, Block], literals: Sequence[Sequence[bytes]]) -> NDArray[np.bool_]:
+        mask = np.zeros(self.outline.rows, np.bool_)
+        for terms in literals:
+            mask[self._rows_of_all(blocks, terms)] = True
+        return mask
+
+    def _rows_of_all(self, blocks: Mapping[Place, Block], terms: Sequence[bytes]) -> Ordinals:
+        entries = [entry for term in terms if (entry := self._entry(blocks, term)) is not None]
+        if len(entries) < len(terms):
+            return NO_ROWS
+        first, *others = sorted(entries, key=lambda entry: entry.count)
+        rows = first.rows(self.outline.rows)
+        for other in others:
+            if len(rows) * _WORTH_READING < other.count:
+                break  # to look at the rows costs less than to read the lists
+            mask = np.zeros(self.outline.rows, np.bool_)
+            mask[other.rows(self.outline.rows)] = True
+            rows = rows[mask[rows]]
+        return rows
+
+    def _entry(self, blocks: Mapping[Place, Block], term: bytes) -> Entry | None:
+        number = self.outline.directory.block_of(term)
+        return None if number is None else blocks[Place(self.outline.id, number)].look_up(term)
