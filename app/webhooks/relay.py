@@ -31,6 +31,8 @@ BATCH = 100
 _GATHER_SECONDS = 0.005
 """Changes that come within this are told together."""
 _PAUSE_SECONDS = 1.0
+_REST_SECONDS = 10.0
+"""How old the place may become while no webhook is active."""
 _GOODBYE_SECONDS = 2.0
 _MOVE_SECONDS = 0.25
 """How often the place is stored, and with it the lease renewed; what was told since is read again after a crash."""
@@ -60,6 +62,7 @@ class Relay:
         self._when_told = when_told
         self._name = secrets.token_hex(8)
         self._is_holder = False
+        self._rests_until = 0.0
         self._wanted = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -87,6 +90,7 @@ class Relay:
     async def _run(self) -> None:
         while True:
             raise_if_cancelled()
+            self._wanted.clear()
             try:
                 await self._take_part()
             except LeaseLost:
@@ -95,19 +99,21 @@ class Relay:
                 logger.warning("webhook_relay_interrupted", error=type(error).__name__)
             except Exception:  # noqa: BLE001 the place was not moved, so that nothing is lost: it is read again
                 logger.exception("webhook_relay_interrupted")
-            self._wanted.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(_PAUSE_SECONDS * random.uniform(0.8, 1.2)):  # noqa: S311 spreads them
                     await self._wanted.wait()
 
     async def _take_part(self) -> None:
         """Read the log if nobody else does, until no webhook is active."""
+        if time.monotonic() < self._rests_until and not (await self._subscriptions.current()).types:
+            return
         while (place := await self._state.acquire(self._name)) is not None:
             self._is_holder = True
             position = await self._state.log_position()
             subscribers = await self._subscriptions.current()  # asked after the position: who comes lies behind it
             if not subscribers.types:
                 await self._move(None, position)
+                self._rests_until = time.monotonic() + _REST_SECONDS
                 return
             try:
                 await self._follow(place, self._make_reader(subscribers.types))
