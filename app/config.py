@@ -14,6 +14,7 @@ from typing import Literal
 from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SecretsSettingsSource, SettingsConfigDict
 
+from app.oidc_settings import OidcSettings
 from app.upstream_settings import KINDS, KINDS_WITHOUT_ADDRESS, Price, ProviderSettings
 
 MEBIBYTE = 1024 * 1024
@@ -69,6 +70,20 @@ class Settings(BaseSettings):
     )
     mongod: Path | None = Field(None, description="path of the mongod to embed instead of the one that is found")
     bootstrap_key: SecretStr | None = Field(None, description="this value becomes an API key of the first admin")
+
+    access_token_minutes: int = Field(15, ge=1, le=1440, description="minutes that an access token counts")
+    session_days: int = Field(30, ge=1, le=365, description="days after which people have to sign in again")
+    refresh_leeway: float = Field(
+        10, ge=0, le=60, description="seconds in which a used refresh token may come again from a lost answer"
+    )
+    signing_key_days: int = Field(30, ge=1, le=3650, description="days after which access tokens get a new key")
+    token_secret: SecretStr | None = Field(
+        None, description="half of the keys of access tokens; without it all of them is in the database"
+    )
+    login_attempts: int = Field(10, ge=1, description="wrong passwords for one account in the window")
+    login_attempts_per_address: int = Field(100, ge=1, description="wrong passwords from one address in the window")
+    oidc: OidcSettings | None = Field(None, description="JSON: an external issuer whose tokens count here")
+    login_window: float = Field(900, ge=1, le=86_400, description="seconds after which all attempts are allowed again")
 
     llm_providers: dict[str, ProviderSettings] = Field(
         default_factory=dict, description="JSON: upstreams by name; models are then called name:model"
@@ -247,6 +262,10 @@ _UNSAFE: tuple[tuple[Callable[[Settings], bool], str], ...] = (
     (
         lambda settings: _is_weak(settings.bootstrap_key),
         "VERBATIM_BOOTSTRAP_KEY needs at least 32 random characters in production: openssl rand -hex 32.",
+    ),
+    (
+        lambda settings: _is_weak(settings.token_secret),
+        "VERBATIM_TOKEN_SECRET needs at least 32 random characters in production: openssl rand -hex 32.",
     ),
     (
         _has_no_login,

@@ -21,6 +21,9 @@ from pymongo.errors import (
 )
 
 from app.auth.model import ApiKey
+from app.auth.session_model import RefreshToken, Session
+from app.auth.signing import SigningKey
+from app.auth.throttle import LoginAttempts
 from app.config import Settings
 from app.conversations.model import Conversation, Message
 from app.exports.model import ExportJob, ExportSchedule
@@ -42,6 +45,10 @@ from app.webhooks.model import Delivery, Hook, RelayState, Webhook
 DOCUMENTS: list[type[Document]] = [
     User,
     ApiKey,
+    Session,
+    RefreshToken,
+    SigningKey,
+    LoginAttempts,
     Conversation,
     Message,
     Turn,

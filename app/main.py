@@ -12,6 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from app import __version__
 from app.api import (
+    auth,
     conversations,
     export_schedules,
     exports,
@@ -32,6 +33,7 @@ from app.api import (
 )
 from app.api.authentication import Authentication
 from app.api.docs import OPENAPI_PATH, add_docs
+from app.api.openapi_security import document_credentials
 from app.bootstrap import ensure_admin
 from app.config import Settings
 from app.conversations import text_index
@@ -50,7 +52,9 @@ CORS: Mapping[str, Any] = {
         *("Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", "Last-Event-ID"),
         "X-Request-Id",
     ],
-    "expose_headers": ["Content-Disposition", "ETag", "Link", "Location", "Retry-After", "X-Request-Id"],
+    "expose_headers": [
+        *("Content-Disposition", "ETag", "Link", "Location", "Retry-After", "WWW-Authenticate", "X-Request-Id"),
+    ],
     "max_age": 600,
 }
 """What pages of allowed origins may send and read. There are no cookies, so no credentials to allow."""
@@ -71,6 +75,7 @@ RESOURCES = (
     socket,
     webhooks,
     hooks,
+    auth,
 )  # the busiest first: routes are matched in this order
 
 
@@ -116,6 +121,7 @@ def build_app(settings: Settings, lifespan: Lifespan | None = None) -> FastAPI:
         redirect_slashes=False,
     )
     speak_problems(app)
+    document_credentials(app)
     app.add_middleware(Authentication)
     larger = {f"/api{imports.PATH}": settings.import_max_bytes}
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, others=larger)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from bson import ObjectId
 
-from app.auth.repository import KeyRepository
+from app.auth.access import Access, build_access
 from app.auth.service import KeyService
 from app.config import Settings
 from app.conversations.content_index import content_index
@@ -27,7 +27,6 @@ from app.imports.assembly import build_imports
 from app.imports.jobs import ImportJobs
 from app.jobs.files import JobFiles
 from app.jobs.service import JobOptions, Jobs
-from app.jobs.upkeep import StrayFiles
 from app.kit.changes import ChangeFeed
 from app.kit.errors import Conflict
 from app.kit.etag import Versions
@@ -66,7 +65,7 @@ class Services:
     settings: Settings
     database: Database
     users: UserService
-    keys: KeyService
+    access: Access
     conversations: ConversationService
     search: MessageSearch
     turns: TurnService
@@ -79,6 +78,10 @@ class Services:
     rooms: Rooms
     content_index: TextIndex
     webhooks: WebhookService
+
+    @property
+    def keys(self) -> KeyService:
+        return self.access.keys
 
     @property
     def sources(self) -> Sources:
@@ -117,7 +120,7 @@ class Services:
         await self.housekeeping.aclose()
         await self.content_index.aclose()
         await self.changes.aclose()
-        await self.keys.aclose()
+        await self.access.aclose()
         await self.models.aclose()
 
     async def delete_user(
@@ -140,6 +143,7 @@ class Services:
             await self.schedules.rows.delete_of_owner(id)
             await self.users.delete(scope, id)
             await self.keys.rows.delete_of_user(id)
+            await self.access.sessions.rows.remove_of_user(id)
 
         with self.keys.forgetting():
             await self.users.disable(scope, id, versions)  # so that no conversation is added any more
@@ -198,12 +202,11 @@ def build_services(settings: Settings, database: Database) -> Services:
     housekeeping.inherit(exports.jobs.upkeep.tidy)
     imports = build_imports(settings, cursors, transactions, conversations, messages, membership, changes)
     housekeeping.inherit(imports.jobs.upkeep.tidy)
-    housekeeping.inherit(StrayFiles(exports.jobs.files, [exports.rows, imports.rows]).tidy)
     services = Services(
         settings=settings,
         database=database,
         users=UserService(users, transactions),
-        keys=KeyService(KeyRepository(cursors), users),
+        access=build_access(settings, cursors, transactions, users),
         conversations=transcripts,
         search=MessageSearch(
             messages,
@@ -239,7 +242,7 @@ def _build_exports(
 ) -> ExportJobs:
     rows = ExportRepository(database.cursors)
     options = JobOptions(workers=settings.export_workers, kept=timedelta(days=settings.export_days))
-    jobs = Jobs(rows, JobFiles(), database.transactions, membership, changes, options)
+    jobs = Jobs(rows, JobFiles(rows.resource.name), database.transactions, membership, changes, options)
     quota = ExportQuota(settings.export_max_jobs, settings.export_max_bytes)
     return ExportJobs(jobs, rows, users, database.cursors, quota)
 

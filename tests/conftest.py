@@ -16,6 +16,7 @@ import httpx
 import pytest
 import structlog
 import uvicorn
+from argon2 import PasswordHasher
 from blockbuster import BlockBuster, blockbuster_ctx
 from bson import ObjectId
 from fastapi import FastAPI
@@ -26,6 +27,7 @@ from app.auth.model import PERMISSIONS
 from app.auth.schemas import KeyCreate
 from app.config import Settings
 from app.database import CLIENT_OPTIONS, DOCUMENTS, Database, prepare
+from app.kit import security
 from app.kit.streaming import Drain
 from app.main import build_app, serve_with
 from app.mongod import EmbeddedMongod, find_mongod
@@ -113,6 +115,13 @@ async def app(settings: Settings, services: Services) -> FastAPI:
     app = build_app(settings)
     serve_with(app, services, Drain())
     return app
+
+
+@pytest.fixture
+def cheap_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Passwords that are hashed in microseconds, for tests that are not about that."""
+    monkeypatch.setattr(security, "_hasher", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+    monkeypatch.setattr(security, "_NOBODYS_HASH", security._nobodys_hash())
 
 
 @pytest.fixture

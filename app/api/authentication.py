@@ -5,18 +5,23 @@ from typing import cast
 
 from pymongo.errors import PyMongoError
 from starlette.datastructures import Headers
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.api.auth import PUBLIC_PATHS as SIGNING_IN
 from app.api.docs import ASSETS_PATH, DOCS_PATH, OPENAPI_PATH
 from app.api.metrics import METRICS_PATH
+from app.auth.credentials import parse_authorization
 from app.auth.principal import Principal
 from app.kit.errors import Unauthenticated, VerbatimError
+from app.kit.middleware import address_of
 from app.kit.problems import as_verbatim_error, problem
 from app.services import Services
 
-_PUBLIC_PATHS = frozenset({"/health/live", "/health/ready", METRICS_PATH, DOCS_PATH, OPENAPI_PATH})
-"""Those that everybody may read, and the metrics, which ask for a key of their own."""
+_PUBLIC_PATHS = SIGNING_IN | {"/health/live", "/health/ready", METRICS_PATH, DOCS_PATH, OPENAPI_PATH}
+"""Those that everybody may read, the metrics, which ask for a key of their own, and signing in."""
 _PUBLIC_PREFIX = f"{ASSETS_PATH}/"
+_BASIC_CHALLENGE = 'Basic realm="verbatim", charset="UTF-8"'
 _SIGNED_PATH = re.compile("/api/hooks/[^/]+")
 """Where other systems post: the route itself asks for a signature."""
 
@@ -35,7 +40,7 @@ class Authentication:
                 known = as_verbatim_error(error, is_write=False)
                 if known is None:
                     raise
-                await problem(known)(scope, receive, send)
+                await _refuse(known, scope)(scope, receive, send)
                 return
             scope.setdefault("state", {})["principal"] = principal
         await self.app(scope, receive, send)
@@ -50,9 +55,15 @@ def _is_public(method: str, path: str) -> bool:
 
 
 async def _principal(scope: Scope) -> Principal:
-    scheme, _, secret = Headers(scope=scope).get("authorization", "").partition(" ")
-    secret = secret.strip()
-    if scheme.lower() != "bearer" or not secret:
-        raise Unauthenticated
+    presented = parse_authorization(Headers(scope=scope).get("authorization", ""))
     services = cast("Services", scope["app"].state.services)
-    return await services.keys.authenticate(secret)
+    return await services.access.authenticate(presented, address_of(scope))
+
+
+def _refuse(error: VerbatimError, scope: Scope) -> Response:
+    """The error; a 401 says that a password would do as well, but not to scripts of a web page: the browser would ask
+    its user for one."""
+    response = problem(error)
+    if isinstance(error, Unauthenticated) and Headers(scope=scope).get("sec-fetch-mode", "navigate") == "navigate":
+        response.headers.append("WWW-Authenticate", _BASIC_CHALLENGE)
+    return response

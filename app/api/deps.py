@@ -39,12 +39,16 @@ OpenDrain = Annotated[Drain, Depends(_open_drain)]
 """The drain before it starts; the request is refused when it has."""
 
 
+BEARER = "bearer"
+"""The security scheme that routes name in OpenAPI; `openapi_security` adds the others."""
+
+
 class _Permitted(SecurityBase):
     """Gives the Principal that the middleware has found, if `check` lets it through."""
 
     def __init__(self, check: Callable[[Principal], Principal]) -> None:
-        self.model = BearerScheme(description="An API key")
-        self.scheme_name = "api_key"
+        self.model = BearerScheme(description="An API key, or an access token")
+        self.scheme_name = BEARER
         self._check = check
 
     async def __call__(self, request: Request) -> Principal:
@@ -63,10 +67,12 @@ def _with(permission: Permission) -> Callable[[Principal], Principal]:
     return check
 
 
-Reader = Annotated[Principal, Security(_Permitted(_with("read")))]
-Writer = Annotated[Principal, Security(_Permitted(Principal.as_writer))]
-Exporter = Annotated[Principal, Security(_Permitted(_with("export")))]
-Admin = Annotated[Principal, Security(_Permitted(_with("admin")))]
+Anyone = Annotated[Principal, Security(_Permitted(lambda principal: principal))]
+"""Whoever has got in."""
+Reader = Annotated[Principal, Security(_Permitted(_with("read")), scopes=["read"])]
+Writer = Annotated[Principal, Security(_Permitted(Principal.as_writer), scopes=["write"])]
+Exporter = Annotated[Principal, Security(_Permitted(_with("export")), scopes=["export"])]
+Admin = Annotated[Principal, Security(_Permitted(_with("admin")), scopes=["admin"])]
 
 IfNoneMatch = Annotated[str | None, Header(description="ETags you have: 304 instead of the same again")]
 

@@ -7,8 +7,9 @@ from fastapi import APIRouter
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from app.api.socket_credentials import check_origin, subprotocol_of, take_token
+from app.api.socket_credentials import check_origin, subprotocol_of, take_credential
 from app.api.socket_session import Session
+from app.auth.credentials import Presented
 from app.kit.errors import Unavailable, VerbatimError
 from app.kit.logs import begin_request, logger, request_id
 from app.kit.middleware import request_id_of
@@ -24,19 +25,19 @@ async def serve_socket(websocket: WebSocket) -> None:
     begin_request(request_id_of(websocket.headers))
     services = cast("Services", websocket.app.state.services)
     drain = cast("Drain", websocket.app.state.drain)
-    token = take_token(websocket, services.settings)
     try:
         check_origin(websocket, services.settings)
+        credential = take_credential(websocket, services.settings)
         if drain.has_started:
             raise Unavailable("The server is shutting down; ask another one.")
     except VerbatimError as error:
         logger.info("socket_refused", path=websocket.url.path, status=error.status)
         await websocket.send_denial_response(problem(error))
         return
-    await _serve(websocket, Session(websocket, services, drain), token)
+    await _serve(websocket, Session(websocket, services, drain), credential)
 
 
-async def _serve(websocket: WebSocket, session: Session, token: str | None) -> None:
+async def _serve(websocket: WebSocket, session: Session, credential: Presented | None) -> None:
     started = time.perf_counter()
     path = websocket.url.path
     try:
@@ -47,7 +48,7 @@ async def _serve(websocket: WebSocket, session: Session, token: str | None) -> N
         return
     logger.info("socket_opened", path=path)
     try:
-        await session.run(token)
+        await session.run(credential)
     finally:
         elapsed = round((time.perf_counter() - started) * 1000, 1)
         code = session.ending.code if session.ending else 1000

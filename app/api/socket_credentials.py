@@ -5,6 +5,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from starlette.websockets import WebSocket
 
+from app.auth.credentials import Bearer, Presented, parse_authorization
 from app.config import Settings
 from app.kit.errors import Forbidden
 
@@ -34,17 +35,17 @@ def subprotocol_of(websocket: WebSocket) -> str | None:
     return SUBPROTOCOL if SUBPROTOCOL in _offered(websocket) else None
 
 
-def take_token(websocket: WebSocket, settings: Settings) -> str | None:
-    """The key that came with the handshake. What the URL holds is taken out of it: servers log URLs."""
+def take_credential(websocket: WebSocket, settings: Settings) -> Presented | None:
+    """What came with the handshake. What the URL holds is taken out of it: servers log URLs. Raises Unauthenticated
+    for a header that cannot be read."""
     query, websocket.scope["query_string"] = websocket.scope["query_string"], b""
-    scheme, _, token = websocket.headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer" and token.strip():
-        return token.strip()
+    if header := websocket.headers.get("authorization"):
+        return parse_authorization(header)
     for each in _offered(websocket):
         if each.startswith(_BEARER):
-            return each.removeprefix(_BEARER)
-    if settings.socket_token_in_url:
-        return next(iter(parse_qs(query.decode("latin-1")).get("token", ())), None)
+            return Bearer(each.removeprefix(_BEARER))
+    if settings.socket_token_in_url and (tokens := parse_qs(query.decode("latin-1")).get("token")):
+        return Bearer(tokens[0])
     return None
 
 

@@ -11,7 +11,6 @@ from app.api.socket_rooms import Subscriptions, subscribed
 from app.api.socket_schemas import (
     AnyMessage,
     AskMessage,
-    AuthMessage,
     CancelMessage,
     Envelope,
     FollowMessage,
@@ -25,7 +24,7 @@ from app.api.socket_schemas import (
 from app.api.socket_turns import FollowedTurns
 from app.auth.principal import Principal
 from app.conversations.resource import CONVERSATIONS
-from app.kit.errors import Conflict, NotFound
+from app.kit.errors import NotFound
 from app.kit.logs import logger
 from app.kit.repository import EVERYTHING
 from app.rooms.service import Joined
@@ -49,7 +48,6 @@ class Requests:
         self._rooms = Subscriptions(services.rooms, outbox, self._turns)
         self._name: str | None = None
         self._handlers: Mapping[type[Any], Callable[[Any], Awaitable[None]]] = {
-            AuthMessage: self._auth,
             SubscribeMessage: self._subscribe,
             UnsubscribeMessage: self._unsubscribe,
             FollowMessage: self._follow,
@@ -62,7 +60,7 @@ class Requests:
         }
 
     async def handle(self, request: AnyMessage) -> None:
-        """Do it and answer. Raises Gone, and what REST answers as a problem."""
+        """Do it and answer; who asks is settled before. Raises Gone, and what REST answers as a problem."""
         await self._handlers[type(request)](request)
 
     async def aclose(self, *, has_left: bool) -> None:
@@ -81,9 +79,6 @@ class Requests:
 
     async def _answer(self, request: Envelope, type: str, **members: Any) -> None:
         await self._outbox.answer({"type": type, "id": request.id, **members})
-
-    async def _auth(self, _: AuthMessage) -> None:
-        raise Conflict("This socket is authenticated already.", reason="authenticated")
 
     async def _ping(self, request: PingMessage) -> None:
         await self._answer(request, "pong")

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, TypeAdapter, ValidationError
 
+from app.auth.credentials import MAX_CHARACTERS
 from app.kit import strict_json
 from app.kit.errors import Invalid, VerbatimError
 from app.kit.idempotency import MAX_KEY_CHARACTERS
@@ -25,7 +26,7 @@ class Envelope(Input):
 class AuthMessage(Input):
     type: Literal["auth"]
     id: RequestId | None = None
-    token: Annotated[str, StringConstraints(min_length=1, max_length=1000)]
+    token: Annotated[str, StringConstraints(min_length=1, max_length=MAX_CHARACTERS)]
 
 
 class SubscribeMessage(Envelope):

@@ -18,9 +18,19 @@ from app.api.socket_outbox import Gone, Outbox
 from app.api.socket_protocol import MAX_MESSAGE_BYTES
 from app.api.socket_requests import Requests
 from app.api.socket_schemas import AnyMessage, AuthMessage, Malformed, parse
+from app.auth.credentials import Bearer, Presented
 from app.auth.principal import Principal
-from app.kit.errors import Invalid, PayloadTooLarge, Unauthenticated, VerbatimError
+from app.kit.errors import (
+    Conflict,
+    Invalid,
+    PayloadTooLarge,
+    TooManyLogins,
+    Unauthenticated,
+    Unavailable,
+    VerbatimError,
+)
 from app.kit.logs import logger, request_id
+from app.kit.middleware import address_of
 from app.kit.problems import as_verbatim_error, problem_body
 from app.kit.routing import IN_LOOP_BYTES
 from app.kit.streaming import Drain
@@ -57,7 +67,7 @@ class Session:
         self._websocket = websocket
         self._services = services
         self._drain = drain
-        self._token = ""
+        self._credential: Presented | None = None
         self._waiting: asyncio.Timeout | None = None
         self._is_closed = False
 
@@ -67,13 +77,14 @@ class Session:
         if self._waiting is not None and not self._waiting.expired():
             self._waiting.reschedule(asyncio.get_running_loop().time())
 
-    async def run(self, token: str | None) -> None:
+    async def run(self, credential: Presented | None) -> None:
         """Serve the accepted socket until it ends, and close it."""
+        self._credential = credential
         with self._drain.calling(lambda: self.end(RESTARTS)):
             if self._drain.has_started:
                 self.end(RESTARTS)
             with self._endings():
-                principal = await self._authenticate(token) if token is not None else await self._introduced()
+                principal = await (self._introduced() if credential is None else self._authenticate(credential))
             if self.ending is None:
                 with self._endings(), self._services.rooms.admitting(principal.user_id):
                     await self._serve(principal)
@@ -131,14 +142,22 @@ class Session:
             raise Unauthenticated(_FIRST) from malformed
         if not isinstance(first, AuthMessage):
             raise Unauthenticated(_FIRST)
-        principal = await self._authenticate(first.token)
+        self._credential = Bearer(first.token)
+        principal = await self._authenticate(self._credential)
         await self.outbox.answer({"type": "authenticated", "id": first.id, "user_id": principal.user_id})
         return principal
 
-    async def _authenticate(self, token: str) -> Principal:
-        self._token = token
+    async def _renew(self, message: AuthMessage, principal: Principal) -> None:
+        """Go on with another token of the same session before the old one is over. Raises Unauthenticated, Conflict."""
+        credential = Bearer(message.token)
+        if await self._authenticate(credential) != principal:
+            raise Conflict("This is no token of what the socket was opened with.", reason="authenticated")
+        self._credential = credential
+        await self.outbox.answer({"type": "authenticated", "id": message.id, "user_id": principal.user_id})
+
+    async def _authenticate(self, credential: Presented) -> Principal:
         try:
-            return await self._services.keys.authenticate(token)
+            return await self._services.access.authenticate(credential, address_of(self._websocket.scope))
         except PyMongoError as error:
             raise as_verbatim_error(error, is_write=False) or error from error
 
@@ -168,14 +187,15 @@ class Session:
 
     async def _check(self, principal: Principal) -> None:
         """Raises Unauthenticated, and Gone when the key's owner has become somebody else."""
-        if await self._services.keys.authenticate(self._token) != principal:
+        assert self._credential is not None  # noqa: S101 the principal came with one
+        if await self._authenticate(self._credential) != principal:
             self.end(CHANGED)
             raise Gone
 
     async def _check_in_silence(self, principal: Principal) -> None:
         try:
             await self._check(principal)
-        except PyMongoError as error:
+        except (TooManyLogins, Unavailable) as error:
             logger.warning(
                 "key_not_checked", error=type(error).__name__
             )  # nothing was asked for: the next time will do
@@ -187,6 +207,9 @@ class Session:
         try:
             request = await self._parse(message)
             id, is_write = request.id, request.type not in _READS
+            if isinstance(request, AuthMessage):
+                await self._renew(request, principal)
+                return
             await self._check(principal)
             await requests.handle(request)
         except (Gone, Unauthenticated):

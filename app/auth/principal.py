@@ -1,8 +1,9 @@
-"""Who is asking, and what they may see and do."""
+"""Who is asking, with which credential, and what they may see and do."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from datetime import datetime
+from typing import Any, Literal
 
 from bson import ObjectId
 
@@ -18,16 +19,28 @@ ROLE_PERMISSIONS: Mapping[Role, frozenset[Permission]] = {
     "admin": frozenset({"read", "write", "export", "admin"}),
 }
 ROLES_THAT_SEE_EVERYTHING: frozenset[Role] = frozenset({"analyst", "admin"})
-PRIVATE_RESOURCES = frozenset({"keys", "webhooks", "deliveries", "hooks", "exports", "export-schedules"})
+PRIVATE_RESOURCES = frozenset({"keys", "sessions", "webhooks", "deliveries", "hooks", "exports", "export-schedules"})
 """Resources of which only admins see other people's rows."""
 
 
 @dataclass(frozen=True)
+class Credential:
+    """How somebody got in: with an API key, a token of one of our sessions, a password, or an issuer's token; or with
+    none, because what they have asked for before runs now.
+
+    `id`: of the key or of the session; the others have none.
+    """
+
+    kind: Literal["key", "session", "password", "issuer", "none"]
+    id: ObjectId | None = None
+
+
+@dataclass(frozen=True)
 class Principal:
-    """A user who came with a valid key, or in whose name something runs later, without one."""
+    """A user who came with a credential that counts, the same whichever; or in whose name something runs later."""
 
     user_id: ObjectId
-    key_id: ObjectId | None
+    credential: Credential
     role: Role
     permissions: frozenset[Permission]
 
@@ -35,12 +48,22 @@ class Principal:
     def is_admin(self) -> bool:
         return "admin" in self.permissions
 
+    @property
+    def key_id(self) -> ObjectId | None:
+        """The API key, if it was one."""
+        return self.credential.id if self.credential.kind == "key" else None
+
+    @property
+    def session_id(self) -> ObjectId | None:
+        """The session, if they came with its token."""
+        return self.credential.id if self.credential.kind == "session" else None
+
     @classmethod
     def on_behalf_of(cls, user: Mapping[str, Any]) -> "Principal | None":
-        """Who a user is without any key, for what runs later in their name; None when they are locked out."""
+        """Who a user is without any credential, for what runs later in their name; None when they are locked out."""
         if user["disabled"]:
             return None
-        return cls(user["_id"], None, user["role"], ROLE_PERMISSIONS[user["role"]])
+        return cls(user["_id"], Credential("none"), user["role"], ROLE_PERMISSIONS[user["role"]])
 
     def scope(self, resource: Resource) -> Scope:
         """Which rows of the resource this principal may see: part of every query."""
@@ -52,7 +75,7 @@ class Principal:
     def require(self, permission: Permission) -> None:
         """Raises Forbidden."""
         if permission not in self.permissions:
-            raise Forbidden(f"This needs the permission '{permission}', which your key or role does not have.")
+            raise Forbidden.lacking(permission)
 
     def as_writer(self) -> "Principal":
         """The same, seeing only what they may change: without the permission 'admin' that is their own.
@@ -65,3 +88,11 @@ class Principal:
         if named is not None and named != self.user_id:
             self.require("admin")
         return named or self.user_id
+
+
+@dataclass(frozen=True)
+class Identified:
+    """A principal, and until when the credential counts; None: until it is revoked."""
+
+    principal: Principal
+    expires_at: datetime | None = None

@@ -2,7 +2,7 @@
 
 import typer
 
-from app.cli import doctor, exports, imports, keys, openapi, reindex, replica_set, serve, training, users
+from app.cli import doctor, exports, imports, keys, openapi, reindex, replica_set, serve, tokens, training, users
 
 _app = typer.Typer(
     name="verbatim",
@@ -17,6 +17,7 @@ _app.command("export")(exports.export)
 _app.command("export-training")(training.export_training)
 _app.add_typer(users.commands, name="user")
 _app.add_typer(keys.commands, name="key")
+_app.add_typer(tokens.commands, name="token")
 _app.command("doctor")(doctor.doctor)
 _app.command("reindex")(reindex.reindex)
 _app.command("replica-set")(replica_set.replica_set)

@@ -76,6 +76,31 @@ def set_role(
     print(f"{email} is {role} now.")
 
 
+@commands.command("password")
+def set_password(email: Email, data: DataOption = None) -> None:
+    """Give a user a new password, which ends their sessions."""
+    secret = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
+
+    async def work(services: Services) -> Row:
+        id = await user_id_of(services, email)
+        checked(UserCreate, email=email, name=email, password=secret)
+        return await services.users.patch(EVERYTHING, id, {"password": secret}, None, UserUpdate)
+
+    run(data, work)
+    print(f"{email} has a new password.")
+
+
+@commands.command("logout")
+def log_out(email: Email, data: DataOption = None) -> None:
+    """End all sessions of a user; their API keys stay."""
+
+    async def work(services: Services) -> None:
+        await services.access.sessions.end_all(await user_id_of(services, email))
+
+    run(data, work)
+    print(f"{email} is logged out everywhere.")
+
+
 @commands.command("delete")
 def delete_user(
     email: Email,

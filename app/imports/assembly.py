@@ -34,6 +34,6 @@ def build_imports(
     undoing = Undoing(imported, imported_messages, messages, transactions)
     rows = ImportRepository(cursors)
     options = JobOptions(workers=settings.import_workers, kept=timedelta(days=settings.import_days))
-    jobs = Jobs(rows, JobFiles(), transactions, membership, changes, options)
+    jobs = Jobs(rows, JobFiles(rows.resource.name), transactions, membership, changes, options)
     work = ImportWork(ImportService(storing), undoing, imported, rows)
     return ImportJobs(jobs, rows, work, membership, transactions, settings.import_max_jobs)

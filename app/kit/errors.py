@@ -17,6 +17,7 @@ VerbatimError
 ├── UrlTooLong 414              an address over its limit
 ├── RangeNotSatisfiable 416     the part of the file that was asked for lies behind its end
 ├── HeadersTooLarge 431         headers over their limit
+├── TooManyLogins 429           passwords were tried too often, right or wrong; says when to retry
 ├── TooManySearches 429         searches that read rows take turns, and this one's did not come; says when to retry
 ├── TooManyJobs 429             so many jobs of this user are unfinished already
 ├── Unavailable 503             cannot be served now; says when to retry
@@ -30,6 +31,9 @@ them in its own dialect; no other module knows a status code.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
+
+CHALLENGE = 'Bearer realm="verbatim"'
+"""How to get in, as a WWW-Authenticate header says it (RFC 6750)."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +76,9 @@ class Invalid(VerbatimError):
         super().__init__(detail, **members)
 
     @classmethod
-    def field(cls, field: str, message: str) -> "Invalid":
+    def field(cls, field: str, message: str, **members: Any) -> "Invalid":
         """An error about one place, which is named in the sentence too."""
-        return cls(f"{field}: {message}", fields=[FieldError(field, message)])
+        return cls(f"{field}: {message}", fields=[FieldError(field, message)], **members)
 
 
 class InvalidPattern(Invalid):
@@ -100,10 +104,12 @@ class IdempotencyKeyReused(Invalid):
 class Unauthenticated(VerbatimError):
     status = 401
     code = "unauthenticated"
-    title = "Send an API key: Authorization: Bearer <key>"
+    title = "Send an API key or a token: Authorization: Bearer <key>"
 
     def __init__(self, detail: str = "", **members: Any) -> None:
-        super().__init__(detail, headers={"WWW-Authenticate": 'Bearer realm="verbatim"'}, **members)
+        """With a sentence, which must hold no quotes, a credential came and does not count; without, none came."""
+        error = f', error="invalid_token", error_description="{detail}"' if detail else ""
+        super().__init__(detail, headers={"WWW-Authenticate": f"{CHALLENGE}{error}"}, **members)
 
 
 class WrongSignature(VerbatimError):
@@ -118,7 +124,14 @@ class WrongSignature(VerbatimError):
 class Forbidden(VerbatimError):
     status = 403
     code = "forbidden"
-    title = "Your key or role does not allow this"
+    title = "Your credential or role does not allow this"
+
+    @classmethod
+    def lacking(cls, permission: str) -> "Forbidden":
+        """An error about one permission, which is named as RFC 6750 has it."""
+        challenge = f'{CHALLENGE}, error="insufficient_scope", scope="{permission}"'
+        sentence = f"This needs the permission '{permission}', which your credential or role does not have."
+        return cls(sentence, headers={"WWW-Authenticate": challenge})
 
 
 class NotFound(VerbatimError):
@@ -166,6 +179,16 @@ class HeadersTooLarge(VerbatimError):
     status = 431
     code = "headers_too_large"
     title = "The headers are larger than the limit"
+
+
+class TooManyLogins(VerbatimError):
+    status = 429
+    code = "too_many_logins"
+    title = "Passwords were tried too often; wait before you try again"
+
+    def __init__(self, detail: str = "", *, retry_after: int = 1, **members: Any) -> None:
+        """`retry_after`: whole seconds until a new attempt makes sense."""
+        super().__init__(detail, headers={"Retry-After": str(retry_after)}, **members)
 
 
 class TooManySearches(VerbatimError):

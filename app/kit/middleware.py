@@ -112,3 +112,9 @@ def request_id_of(headers: Headers) -> str:
     """The id that the client has given, or a new one."""
     given = headers.get("x-request-id", "")
     return given if _ACCEPTABLE_ID.fullmatch(given) else f"req_{secrets.token_hex(12)}"
+
+
+def address_of(scope: Scope) -> str:
+    """Where a request or a socket comes from; empty when the server does not know."""
+    client = scope.get("client")
+    return str(client[0]) if client else ""

@@ -81,8 +81,8 @@ def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 _DESCRIPTIONS: Mapping[int, str] = {
-    401: "No key, or an unknown one",
-    403: "The key or role does not allow this",
+    401: "No credential, or one that does not count",
+    403: "The credential or role does not allow this",
     404: "Absent, or not yours",
     409: "Contradicts the stored state",
     412: "If-Match names another version; `current` shows the stored one",
@@ -90,7 +90,7 @@ _DESCRIPTIONS: Mapping[int, str] = {
     414: "The address is over its limit",
     416: "Behind the end of the file; see Content-Range",
     422: "Cannot be understood; `fields` names the places at fault",
-    429: "Too many searches, summaries or jobs at the same time; see Retry-After",
+    429: "Too many at the same time, or too often; see Retry-After",
     431: "The headers are over their limit",
     502: "The language model's server failed",
     503: "Cannot be served now; see Retry-After",

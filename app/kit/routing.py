@@ -1,6 +1,6 @@
 """Routes that read strictly: JSON that can be stored, parameters that are declared."""
 
-from collections.abc import Callable, Collection, Coroutine, Iterator
+from collections.abc import Callable, Collection, Coroutine, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -42,6 +42,7 @@ class StrictRoute(APIRoute):
 
     opaque_members: Collection[str] = ()
     """Members of the body in which any keys are allowed: they are stored as text, or checked by name."""
+    content_types: Sequence[str] = _JSON_TYPES
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
@@ -54,7 +55,7 @@ class StrictRoute(APIRoute):
                 fields = [FieldError(f"query.{name}", "is not a parameter here") for name in unknown]
                 raise Invalid("; ".join(f"{each.field}: {each.message}" for each in fields), fields=fields)
             if self.body_field is not None and _has_body(request):
-                _check_content_type(request)
+                _check_content_type(request, self.content_types)
             strict_request = StrictRequest(request.scope, request.receive)
             strict_request.opaque_members = self.opaque_members
             return await handle(strict_request)
@@ -96,10 +97,10 @@ def _has_body(request: Request) -> bool:
     return request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
 
 
-def _check_content_type(request: Request) -> None:
+def _check_content_type(request: Request, allowed: Sequence[str] = _JSON_TYPES) -> None:
     """Anything else would be read as a string of bytes, and the client told something odd about that."""
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() not in _JSON_TYPES:
-        raise Invalid.field("header.Content-Type", f"is one of {', '.join(_JSON_TYPES)}")
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() not in allowed:
+        raise Invalid.field("header.Content-Type", f"is one of {', '.join(allowed)}")
 
 
 async def read_merge_patch(request: Request) -> dict[str, Any]:

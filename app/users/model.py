@@ -39,6 +39,10 @@ class User(StoredDocument):
     role: Role = "user"
     disabled: bool = False
     password_hash: str | None = None
+    epoch: int = 0
+    """Counts the changes of the password: sessions that began before the last one are over."""
+    external_id: str | None = None
+    """Who this is for an external issuer: its name and its subject, tied once and for all."""
     profile: Profile = Field(default_factory=Profile)
     admin_lock: PydanticObjectId | None = None
     """Changes when another admin goes because this one stays, so that both cannot go at the same time."""
@@ -47,6 +51,12 @@ class User(StoredDocument):
         name = "users"
         indexes: ClassVar = [
             IndexModel("email", name="email_v1", unique=True),
+            IndexModel(
+                "external_id",
+                name="external_id_v1",
+                unique=True,
+                partialFilterExpression={"external_id": {"$type": "string"}},
+            ),
             IndexModel([("name", ASCENDING), ("_id", ASCENDING)], name="name_v1"),
             IndexModel([("created_at", DESCENDING), ("_id", DESCENDING)], name="created_v1"),
             IndexModel([("updated_at", DESCENDING), ("_id", DESCENDING)], name="updated_v1"),

@@ -1,5 +1,7 @@
 """Queries of users."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pymongo
@@ -8,10 +10,24 @@ from bson import ObjectId
 from app.kit.deadlines import READ_SECONDS, WRITE_SECONDS
 from app.kit.repository import Repository
 from app.kit.transactions import current_session
-from app.users.model import User
+from app.users.model import Role, User
 from app.users.resource import USERS
 
 _ENABLED_ADMIN = {"role": "admin", "disabled": False}
+
+
+_ACCOUNT = {"role": 1, "disabled": 1, "epoch": 1, "password_hash": 1}
+
+
+@dataclass(frozen=True)
+class Account:
+    """What signing in needs to know of a user. `epoch` counts the changes after which old sessions are over."""
+
+    id: ObjectId
+    role: Role
+    disabled: bool
+    epoch: int
+    password_hash: str | None
 
 
 class UserRepository(Repository[User]):
@@ -23,10 +39,35 @@ class UserRepository(Repository[User]):
         with pymongo.timeout(READ_SECONDS):
             return await self.collection.find_one({"email": email}, USERS.projection, session=current_session())
 
-    async def password_hash(self, id: ObjectId) -> str | None:
+    async def account(self, id: ObjectId) -> Account | None:
+        return await self._account({"_id": id})
+
+    async def account_by_email(self, email: str) -> Account | None:
+        """The account of a case-folded address."""
+        return await self._account({"email": email})
+
+    async def replace_hash(self, id: ObjectId, old: str, new: str) -> None:
+        """Store another hash of the same password, unless the password has changed meanwhile."""
+        with pymongo.timeout(WRITE_SECONDS):
+            await self.collection.update_one({"_id": id, "password_hash": old}, {"$set": {"password_hash": new}})
+
+    async def account_by_external_id(self, external_id: str) -> Account | None:
+        return await self._account({"external_id": external_id})
+
+    async def tie(self, id: ObjectId, external_id: str) -> bool:
+        """Let the user be this one of an issuer's; False when they are another one already."""
+        with pymongo.timeout(WRITE_SECONDS):
+            result = await self.collection.update_one(
+                {"_id": id, "external_id": {"$in": [None, external_id]}}, {"$set": {"external_id": external_id}}
+            )
+        return result.matched_count > 0
+
+    async def _account(self, condition: Mapping[str, Any]) -> Account | None:
         with pymongo.timeout(READ_SECONDS):
-            row = await self.collection.find_one({"_id": id}, {"password_hash": 1}, session=current_session())
-        return None if row is None else row.get("password_hash")
+            row = await self.collection.find_one(condition, _ACCOUNT, session=current_session())
+        if row is None:
+            return None
+        return Account(row["_id"], row["role"], row["disabled"], row.get("epoch", 0), row.get("password_hash"))
 
     async def has_admin(self) -> bool:
         with pymongo.timeout(READ_SECONDS):

@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, SecretStr, StringConstraints
 
 from app.kit.schemas import ID, Email, Input, Output
+from app.kit.security import MAX_PASSWORD_CHARACTERS
 from app.kit.zones import check_time_zone
 from app.users.model import Role
 
@@ -25,7 +26,7 @@ Locale = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2,3}([_-][A-Za-z0-
 Phone = Annotated[str, StringConstraints(pattern=r"^[+0-9][0-9 ()./x-]{1,40}$")]
 Line = Annotated[str, StringConstraints(max_length=200)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
-Password = Annotated[SecretStr, Field(min_length=8, max_length=200)]
+Password = Annotated[SecretStr, Field(min_length=8, max_length=MAX_PASSWORD_CHARACTERS)]
 
 
 class AddressInput(Input):

@@ -37,10 +37,13 @@ class UserService:
         Raises Conflict when the e-mail is taken or the last admin would be none any more.
         """
         stored = await self._stored(update)
+        change: dict[str, Any] = {"$set": stored}
+        if "password_hash" in stored:
+            change["$inc"] = {"epoch": 1}  # which ends the sessions of the old password
 
         async def write() -> Row:
             before = await self.rows.get(scope, id)
-            row = await self.rows.update(scope, id, {"$set": stored}, versions=versions)
+            row = await self.rows.update(scope, id, change, versions=versions)
             if _is_enabled_admin(before) and not _is_enabled_admin(row):
                 await self._keep_an_admin(id)
             return row

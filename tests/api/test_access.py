@@ -10,18 +10,19 @@ from bson import ObjectId
 from fastapi import FastAPI
 
 from app.auth.schemas import KeyCreate
+from app.auth.sessions import Client
 from app.services import Services
 from tests.api.calls import fields_at_fault
 from tests.conftest import Person, client_of
 
-# What a route asks for.
+# What a route asks for; "anything" is any credential.
 ROUTES = {
     "GET /health/live": "nothing",
     "GET /health/ready": "nothing",
+    "GET /metrics": "admin",
     "GET /docs": "nothing",
     "GET /openapi.json": "nothing",
     "GET /capabilities": "read",
-    "GET /metrics": "admin",
     "POST /api/users": "admin",
     "GET /api/users": "read",
     "GET /api/users/export": "export",
@@ -86,6 +87,11 @@ ROUTES = {
     "POST /api/imports/{id}/cancel": "write",
     "DELETE /api/imports/{id}": "write",
     "POST /api/keys": "write",
+    "POST /api/auth/token": "nothing",
+    "POST /api/auth/revoke": "nothing",
+    "POST /api/auth/logout": "anything",
+    "GET /api/auth/sessions": "read",
+    "DELETE /api/auth/sessions/{id}": "read",
     "GET /api/keys": "read",
     "GET /api/keys/{id}": "read",
     "DELETE /api/keys/{id}": "write",
@@ -105,9 +111,9 @@ ROUTES = {
 }
 MAY = {
     "anonymous": {"nothing"},
-    "user": {"nothing", "read", "write", "export"},
-    "analyst": {"nothing", "read", "export"},
-    "admin": {"nothing", "read", "write", "export", "admin"},
+    "user": {"nothing", "anything", "read", "write", "export"},
+    "analyst": {"nothing", "anything", "read", "export"},
+    "admin": {"nothing", "anything", "read", "write", "export", "admin"},
 }
 # Bodies that are right, so that nothing but the id can be at fault.
 MESSAGE = {"role": "user", "content": "Hello"}
@@ -129,7 +135,9 @@ BODIES: dict[str, Any] = {
 QUERIES = {"GET /api/search": {"q": "e"}}
 WITH_ID = [route for route, need in ROUTES.items() if "{id}" in route and need != "signature"]
 WRITES = [
-    route for route, need in ROUTES.items() if not route.startswith("GET") and need not in {"nothing", "signature"}
+    route
+    for route, need in ROUTES.items()
+    if not route.startswith("GET") and need not in {"nothing", "anything", "signature", "read"}
 ]
 LISTS = [route for route in ROUTES if route.startswith("GET /api") and "{id}" not in route and "/me" not in route]
 
@@ -170,7 +178,9 @@ async def test_a_role_may_do_what_the_table_says(clients: dict[str, httpx.AsyncC
             assert response.status_code < 500, route
         else:
             assert (response.status_code, response.json()["status"]) == (refusal, refusal), route
-            assert ("www-authenticate" in response.headers) == (refusal == 401), route
+            challenge = response.headers["www-authenticate"]
+            assert ("insufficient_scope" in challenge) == (refusal == 403), route
+            assert (f'scope="{need}"' in challenge) == (refusal == 403), route
 
 
 async def test_a_read_only_key_writes_nothing(app: FastAPI, admin: Person, ana: Person, services: Services) -> None:
@@ -181,8 +191,12 @@ async def test_a_read_only_key_writes_nothing(app: FastAPI, admin: Person, ana: 
         assert statuses == dict.fromkeys(WRITES, 403)
 
 
+def collection_of(route: str) -> str:
+    return route.partition("/{id}")[0].rpartition("/")[2]
+
+
 @pytest.fixture
-async def anas(as_ana: httpx.AsyncClient, ana: Person) -> dict[str, str]:
+async def anas(as_ana: httpx.AsyncClient, ana: Person, services: Services) -> dict[str, str]:
     """An id of Ana's for each collection."""
     conversation = (await as_ana.post("/api/conversations", json={"title": "Ana's"})).json()["id"]
     turn = (await as_ana.post(f"/api/conversations/{conversation}/turns", json={"content": "Hello"})).json()
@@ -195,6 +209,10 @@ async def anas(as_ana: httpx.AsyncClient, ana: Person) -> dict[str, str]:
     schedule = (await as_ana.post("/api/export-schedules", json={"name": "Ana's", "export": exported})).json()["id"]
     imported = (await as_ana.post("/api/imports", content=b'{"messages": []}')).json()["id"]
     assert (await as_ana.get(f"/api/imports/{imported}", params={"wait": 30})).json()["state"] == "completed"
+    account = await services.users.rows.account(ana.id)
+    assert account is not None
+    await services.access.sessions.open(account, None, Client("127.0.0.1", "test"))
+    session = (await as_ana.get("/api/auth/sessions")).json()["items"][0]["id"]
     return {
         "users": str(ana.id),
         "conversations": conversation,
@@ -206,6 +224,7 @@ async def anas(as_ana: httpx.AsyncClient, ana: Person) -> dict[str, str]:
         "exports": export,
         "export-schedules": schedule,
         "imports": imported,
+        "sessions": session,
     }
 
 
@@ -213,16 +232,16 @@ async def anas(as_ana: httpx.AsyncClient, ana: Person) -> dict[str, str]:
 async def test_what_is_anas_does_not_exist_for_ben(
     as_ana: httpx.AsyncClient, as_ben: httpx.AsyncClient, anas: dict[str, str]
 ) -> None:
-    before = {route: (await ask(as_ana, route, anas[route.split("/")[2]])).text for route in WITH_ID if "GET" in route}
+    before = {route: (await ask(as_ana, route, anas[collection_of(route)])).text for route in WITH_ID if "GET" in route}
 
     for route in WITH_ID:
-        hers = await ask(as_ben, route, anas[route.split("/")[2]])
+        hers = await ask(as_ben, route, anas[collection_of(route)])
         nobodys = await ask(as_ben, route, ObjectId())
         assert hers.status_code == (403 if ROUTES[route] == "admin" else 404), route
         same = {name: value for name, value in hers.json().items() if name != "request_id"}
         assert same == {name: value for name, value in nobodys.json().items() if name != "request_id"}, route
 
-    after = {route: (await ask(as_ana, route, anas[route.split("/")[2]])).text for route in before}
+    after = {route: (await ask(as_ana, route, anas[collection_of(route)])).text for route in before}
     assert after == before
 
 

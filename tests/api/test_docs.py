@@ -20,6 +20,31 @@ async def test_the_page_and_everything_it_loads_come_from_here(anonymous: httpx.
     assert (await anonymous.get("/openapi.json")).json()["openapi"].startswith("3.1")
 
 
+async def test_each_route_names_its_scope_in_every_way_to_get_in(anonymous: httpx.AsyncClient) -> None:
+    """Swagger's Authorize offers all three; its password flow asks the server that the page came from."""
+    document = (await anonymous.get("/openapi.json")).json()
+    schemes = document["components"]["securitySchemes"]
+    operations = {
+        f"{method.upper()} {path}": operation["security"]
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+        if "security" in operation
+    }
+
+    assert {name: (each["type"], each.get("scheme")) for name, each in schemes.items()} == {
+        "bearer": ("http", "bearer"),
+        "basic": ("http", "basic"),
+        "password": ("oauth2", None),
+    }
+    flow = schemes["password"]["flows"]["password"]
+    assert (flow["tokenUrl"], set(flow["scopes"])) == ("/api/auth/token", {"read", "write", "export", "admin"})
+    assert operations["GET /api/users"] == [{"bearer": ["read"]}, {"password": ["read"]}, {"basic": ["read"]}]
+    assert {each[0]["bearer"][0] for each in operations.values() if each[0]["bearer"]} == set(flow["scopes"])
+    assert "POST /api/auth/token" not in operations
+    form = document["paths"]["/api/auth/token"]["post"]["requestBody"]["content"]
+    assert set(form) == {"application/x-www-form-urlencoded"}
+
+
 async def test_no_file_outside_the_assets_is_served(anonymous: httpx.AsyncClient) -> None:
     for path in ("/docs/assets/../main.py", "/docs/assets/%2e%2e/main.py", "/docs/assets/"):
         assert (await anonymous.get(path)).status_code in {401, 404}

@@ -7,6 +7,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from app.auth.credentials import Bearer
 from app.auth.model import PERMISSIONS
 from app.services import Services
 from tests.conftest import Person, client_of
@@ -200,7 +201,7 @@ async def test_the_last_use_is_noted(as_ana: httpx.AsyncClient, services: Servic
     made = await mint(as_ana)
     assert made["last_used_at"] is None
 
-    await services.keys.authenticate(made["key"])
+    await services.access.authenticate(Bearer(made["key"]), "test")
     await services.keys.aclose()
 
     used = (await as_ana.get(f"/api/keys/{made['id']}")).json()["last_used_at"]

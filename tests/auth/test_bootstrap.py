@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
+from app.auth.credentials import Bearer
 from app.auth.model import PERMISSIONS
 from app.auth.schemas import KeyCreate
 from app.bootstrap import ADMIN_EMAIL, KEY_FILE, ensure_admin
@@ -37,7 +38,7 @@ async def test_an_empty_database_gets_an_admin_with_a_private_key_file(services:
     assert file.read_text() == f"{key}\n"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert names_in(tmp_path) == [KEY_FILE]
-    assert (await services.keys.authenticate(key)).permissions == set(PERMISSIONS)
+    assert (await services.access.authenticate(Bearer(key), "test")).permissions == set(PERMISSIONS)
 
 
 async def test_a_second_start_makes_nothing_and_leaves_the_file(services: Services, tmp_path: Path) -> None:
@@ -83,7 +84,7 @@ async def test_the_operators_key_is_an_admins(services: Services, tmp_path: Path
     assert await ensure_admin(chosen) is None
     assert await ensure_admin(chosen) is None
 
-    assert (await chosen.keys.authenticate(CHOSEN)).is_admin
+    assert (await chosen.access.authenticate(Bearer(CHOSEN), "test")).is_admin
     assert names_in(tmp_path) == []
     row = await chosen.keys.rows.collection.find_one({})
     assert row is not None
@@ -92,6 +93,14 @@ async def test_the_operators_key_is_an_admins(services: Services, tmp_path: Path
     assert len(row["prefix"]) <= len(CHOSEN) // 4
     assert await chosen.keys.rows.collection.count_documents({}) == 1
     await chosen.keys.aclose()
+
+
+async def test_a_key_of_the_operators_may_look_like_a_token(services: Services) -> None:
+    for key in ("a.key.with-dots-0123456789", "eyJhbGciOiJub25lIn0.bm90IEpTT04."):
+        chosen = with_key(services, key)
+        await ensure_admin(chosen)
+        assert (await chosen.access.authenticate(Bearer(key), "test")).is_admin
+        await chosen.access.aclose()
 
 
 @pytest.mark.mongod
@@ -118,7 +127,7 @@ async def test_the_operators_key_opens_again_whatever_was_done_to_its_admin(
     again = with_key(services, CHOSEN)
     await ensure_admin(again)
 
-    principal = await again.keys.authenticate(CHOSEN)
+    principal = await again.access.authenticate(Bearer(CHOSEN), "test")
     assert (principal.user_id, principal.is_admin) == (first["_id"], True)
     assert await services.users.rows.collection.count_documents({}) == 2
     await again.keys.aclose()
@@ -132,7 +141,7 @@ async def test_a_narrow_key_of_the_same_value_becomes_an_admins(services: Servic
 
     await ensure_admin(chosen)
 
-    assert (await chosen.keys.authenticate(secret)).is_admin
+    assert (await chosen.access.authenticate(Bearer(secret), "test")).is_admin
     await chosen.keys.aclose()
 
 

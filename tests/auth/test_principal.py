@@ -4,7 +4,7 @@ import pytest
 from bson import ObjectId
 
 from app.auth.model import PERMISSIONS, Permission
-from app.auth.principal import ROLE_PERMISSIONS, Principal
+from app.auth.principal import ROLE_PERMISSIONS, Credential, Principal
 from app.auth.resource import KEYS
 from app.conversations.resource import CONVERSATIONS, MESSAGES
 from app.kit.errors import Forbidden
@@ -19,7 +19,7 @@ OWN = {"users": "_id", "keys": "user_id", "conversations": "owner_id", "messages
 
 
 def principal(role: Role, *scopes: Permission) -> Principal:
-    return Principal(ME, ObjectId(), role, frozenset(scopes or PERMISSIONS) & ROLE_PERMISSIONS[role])
+    return Principal(ME, Credential("key", ObjectId()), role, frozenset(scopes or PERMISSIONS) & ROLE_PERMISSIONS[role])
 
 
 @pytest.mark.parametrize("resource", [USERS, KEYS, CONVERSATIONS, MESSAGES, TURNS], ids=lambda each: each.name)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from time import monotonic
 from typing import Any
@@ -10,10 +11,14 @@ import httpx
 import pytest
 from pymongo.errors import PyMongoError
 
-from app.auth import service
+from app.auth import memory, service
+from app.auth.access import Access
+from app.auth.credentials import Bearer
+from app.auth.memory import REMEMBERED_SECONDS, Memory
+from app.auth.principal import Principal
 from app.auth.repository import KeyRepository
 from app.auth.schemas import KeyCreate
-from app.auth.service import REMEMBERED_SECONDS, KeyService
+from app.auth.service import KeyService
 from app.kit.clock import now
 from app.kit.errors import Unauthenticated
 from app.kit.repository import EVERYTHING, Row
@@ -48,16 +53,26 @@ async def rows(services: Services) -> CountingKeys:
 
 
 @pytest.fixture
-async def keys(services: Services, rows: CountingKeys) -> AsyncIterator[KeyService]:
-    """The keys as another process would see them."""
-    built = KeyService(rows, services.users.rows)
+async def access(services: Services, rows: CountingKeys) -> AsyncIterator[Access]:
+    """The door as another process would have it."""
+    fresh = Memory()
+    built = replace(services.access, memory=fresh, keys=KeyService(rows, services.users.rows, fresh))
     yield built
     await built.aclose()
 
 
-async def is_refused(keys: KeyService, key: str) -> bool:
+@pytest.fixture
+def keys(access: Access) -> KeyService:
+    return access.keys
+
+
+async def come(access: Access, key: str) -> Principal:
+    return await access.authenticate(Bearer(key), "test")
+
+
+async def is_refused(access: Access, key: str) -> bool:
     try:
-        await keys.authenticate(key)
+        await come(access, key)
     except Unauthenticated:
         return True
     return False
@@ -66,7 +81,7 @@ async def is_refused(keys: KeyService, key: str) -> bool:
 def later(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     """Move the clock that counts how long something is remembered."""
     instant = monotonic() + seconds
-    monkeypatch.setattr(service, "monotonic", lambda: instant)
+    monkeypatch.setattr(memory, "monotonic", lambda: instant)
 
 
 CHANGES: dict[str, tuple[str, str, Any]] = {
@@ -123,54 +138,55 @@ async def test_a_user_deleted_in_bulk_is_out_at_once(
 
 
 async def test_a_key_is_looked_up_once_a_second(
-    keys: KeyService, rows: CountingKeys, ana: Person, monkeypatch: pytest.MonkeyPatch
+    access: Access, keys: KeyService, rows: CountingKeys, ana: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = await keys.authenticate(ana.key)
-    assert await keys.authenticate(ana.key) == first
+    first = await come(access, ana.key)
+    assert await come(access, ana.key) == first
     assert rows.lookups == 1
 
     later(monkeypatch, REMEMBERED_SECONDS)
-    assert await keys.authenticate(ana.key) == first
+    assert await come(access, ana.key) == first
     assert rows.lookups == 2
 
 
 async def test_a_revocation_by_another_process_counts_within_a_second(
-    services: Services, keys: KeyService, ana: Person, monkeypatch: pytest.MonkeyPatch
+    services: Services, access: Access, ana: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    principal = await keys.authenticate(ana.key)
+    principal = await come(access, ana.key)
     assert principal.key_id is not None
     await services.keys.delete(EVERYTHING, principal.key_id)
-    assert await keys.authenticate(ana.key) == principal
+    assert await come(access, ana.key) == principal
 
     later(monkeypatch, REMEMBERED_SECONDS)
-    assert await is_refused(keys, ana.key)
+    assert await is_refused(access, ana.key)
 
 
 async def test_a_key_that_expires_while_it_is_remembered_is_refused(
-    keys: KeyService, ana: Person, monkeypatch: pytest.MonkeyPatch
+    access: Access, keys: KeyService, ana: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expiry = now() + timedelta(hours=1)
     _, key = await keys.create(ana.id, KeyCreate(name="k", expires_at=expiry))
-    await keys.authenticate(key)
+    await come(access, key)
 
-    monkeypatch.setattr(service, "now", lambda: expiry)
+    for module in (memory, service):
+        monkeypatch.setattr(module, "now", lambda: expiry)
 
-    assert await is_refused(keys, key)
+    assert await is_refused(access, key)
 
 
 async def test_a_lookup_that_began_before_a_revocation_is_not_remembered(
-    keys: KeyService, rows: CountingKeys, ana: Person
+    access: Access, keys: KeyService, rows: CountingKeys, ana: Person
 ) -> None:
     row, key = await keys.create(ana.id, KeyCreate(name="k"))
     rows.answered, rows.proceed = asyncio.Event(), asyncio.Event()
-    early = asyncio.create_task(keys.authenticate(key))
+    early = asyncio.create_task(come(access, key))
     await rows.answered.wait()
 
     await keys.delete(EVERYTHING, row["_id"])
     rows.proceed.set()
     await early
 
-    assert await is_refused(keys, key)
+    assert await is_refused(access, key)
 
 
 async def test_a_change_that_seems_to_have_failed_is_looked_up_too(
@@ -191,24 +207,24 @@ async def test_a_change_that_seems_to_have_failed_is_looked_up_too(
 
 
 async def test_many_requests_at_once_come_from_the_same_principal(
-    keys: KeyService, rows: CountingKeys, ana: Person
+    access: Access, keys: KeyService, rows: CountingKeys, ana: Person
 ) -> None:
-    principals = await asyncio.gather(*(keys.authenticate(ana.key) for _ in range(50)))
+    principals = await asyncio.gather(*(come(access, ana.key) for _ in range(50)))
     lookups = rows.lookups
 
-    assert set(principals) == {await keys.authenticate(ana.key)}
+    assert set(principals) == {await come(access, ana.key)}
     assert rows.lookups == lookups
 
 
 async def test_the_use_of_a_key_is_noted_once_a_minute(
-    keys: KeyService, rows: CountingKeys, ana: Person, monkeypatch: pytest.MonkeyPatch
+    access: Access, keys: KeyService, rows: CountingKeys, ana: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begin = now()
 
     async def use(instant: datetime) -> int:
         monkeypatch.setattr(service, "now", lambda: instant)
         with keys.forgetting():
-            await keys.authenticate(ana.key)
+            await come(access, ana.key)
         await keys.aclose()
         return rows.touches
 
@@ -218,25 +234,25 @@ async def test_the_use_of_a_key_is_noted_once_a_minute(
 
 
 async def test_a_use_that_cannot_be_noted_refuses_nobody(
-    keys: KeyService, rows: CountingKeys, ana: Person, monkeypatch: pytest.MonkeyPatch
+    access: Access, keys: KeyService, rows: CountingKeys, ana: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def fail(*_: object) -> None:
         raise PyMongoError("no primary")
 
     monkeypatch.setattr(rows, "touch", fail)
 
-    assert (await keys.authenticate(ana.key)).user_id == ana.id
+    assert (await come(access, ana.key)).user_id == ana.id
     await keys.aclose()
 
 
 async def test_the_memory_is_bounded(
-    keys: KeyService, rows: CountingKeys, ana: Person, monkeypatch: pytest.MonkeyPatch
+    access: Access, keys: KeyService, rows: CountingKeys, ana: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "REMEMBERED_KEYS", 3)
+    monkeypatch.setattr(memory, "REMEMBERED_CREDENTIALS", 3)
     made = [(await keys.create(ana.id, KeyCreate(name=str(number))))[1] for number in range(10)]
 
     for key in made:
-        await keys.authenticate(key)
+        await come(access, key)
 
-    assert len(keys._remembered) <= 3
+    assert len(access.memory._known) <= 3
     assert rows.lookups == len(made)

@@ -53,5 +53,24 @@ def test_a_password_is_asked_for_twice_and_not_shown(verbatim: Verbatim) -> None
     assert "correct horse" not in made.stdout + made.stderr
 
 
+def test_a_password_is_changed_and_sessions_are_ended(verbatim: Verbatim) -> None:
+    verbatim("user", "create", "ana@example.com")
+
+    short = verbatim("user", "password", "ana@example.com", answers="short\nshort\n", status=1)
+    changed = verbatim("user", "password", "ana@example.com", answers="correct horse\ncorrect horse\n")
+
+    assert "verbatim: password: " in short.stderr
+    assert changed.stdout.endswith("ana@example.com has a new password.\n")
+    assert "correct horse" not in changed.stdout + changed.stderr
+    assert verbatim("user", "logout", "ana@example.com").stdout == "ana@example.com is logged out everywhere.\n"
+    assert "There is no user" in verbatim("user", "logout", "nobody@example.com", status=1).stderr
+
+
+def test_keys_of_tokens_rotate(verbatim: Verbatim) -> None:
+    first, second = (verbatim("token", "rotate", *options).stdout for options in ((), ("--withdraw",)))
+    assert first.endswith(" signs now.\n")
+    assert first != second
+
+
 def test_an_unknown_role_is_a_wrong_use(verbatim: Verbatim) -> None:
     assert "root" in verbatim("user", "create", "ana@example.com", "--role", "root", status=2).stderr

@@ -36,6 +36,8 @@ def test_the_example_shows_the_defaults() -> None:
         "mongo_admin_password",
         "mongod",
         "bootstrap_key",
+        "token_secret",
+        "oidc",
         "metrics_key",
         "helper_model",
     }

@@ -37,7 +37,10 @@ UNREAD = [*EXCLUDED, schemathesis.checks.CHECKS.get_one("negative_data_rejection
 @pytest.fixture(scope="module")
 async def server(mongo_uri: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ServerProcess]:
     folder = tmp_path_factory.mktemp("server")
-    async with ServerProcess(folder, mongo_uri=mongo_uri, database=f"{DATABASE}_input", log_level="warning") as server:
+    often = {"login_attempts": 1_000_000, "login_attempts_per_address": 1_000_000}  # wrong passwords are a part of it
+    async with ServerProcess(
+        folder, mongo_uri=mongo_uri, database=f"{DATABASE}_input", log_level="warning", **often
+    ) as server:
         yield server
 
 

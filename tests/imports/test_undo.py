@@ -83,10 +83,10 @@ async def test_a_change_in_the_middle_of_an_undo_is_kept(
     row = await services.imports.run_here(write(numbered(3)), ana.id, NO_OPTIONS)
     id = (await stored(services, ana))["jsonl:c-1"]["_id"]
     imported: Any = services.imports._work._undoing._conversations
-    remove = imported.remove_untouched
+    withdraw = imported.withdraw
     is_first = True
 
-    async def meanwhile(ids: set[ObjectId]) -> None:
+    async def meanwhile(owner_id: ObjectId, ids: set[ObjectId]) -> int:
         nonlocal is_first
         if is_first:
             is_first = False
@@ -94,9 +94,9 @@ async def test_a_change_in_the_middle_of_an_undo_is_kept(
             await services.conversations.rows.collection.update_one(
                 {"_id": id}, {"$set": {"title": "Mine"}, "$inc": {"version": 1}}
             )
-        await remove(ids)
+        return int(await withdraw(owner_id, ids))
 
-    monkeypatch.setattr(imported, "remove_untouched", meanwhile)
+    monkeypatch.setattr(imported, "withdraw", meanwhile)
     done = await undone(services, row["_id"])
 
     assert (done["removed"], done["kept"]) == (2, 1)

@@ -136,7 +136,7 @@ def told(received: list[Json]) -> list[Json]:
 async def connect(url: str, key: str | Person | None = None, **options: Any) -> AsyncIterator[Socket]:
     """An open socket of the server at this address, with a key in the header."""
     secret = key.key if isinstance(key, Person) else key
-    headers = {"Authorization": f"Bearer {secret}"} if secret else {}
+    headers = {"Authorization": f"Bearer {secret}"} if secret else options.pop("additional_headers", {})
     query = options.pop("query", "")
     async with websockets.asyncio.client.connect(
         address_of(url, query), additional_headers=headers, compression=None, **options

@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
+from app.imports.service import ImportOptions
 from app.kit.repository import EVERYTHING
 from app.services import Services
 from tests.api.calls import new_conversation, say
@@ -185,6 +186,21 @@ async def test_an_export_is_told_when_its_file_is_there(as_ana: httpx.AsyncClien
     assert (await as_ana.get(event.data["file"])).status_code == 200
 
 
+async def test_the_undo_of_an_import_is_told_conversation_by_conversation(
+    as_ana: httpx.AsyncClient, ana: Person, receiver: Receiver, services: Services, tmp_path: Any
+) -> None:
+    file = tmp_path / "two.jsonl"
+    long = [{"role": "user", "content": "Hi"}] * 2500
+    file.write_text("".join(json.dumps({"id": str(n), "messages": long[: n * 2499 + 1]}) + "\n" for n in range(2)))
+    row = await services.imports.run_here(file, ana.id, ImportOptions())
+    await subscribe(as_ana, receiver.url(), "conversation.deleted")
+    ids = {each["id"] for each in (await as_ana.get("/api/conversations")).json()["items"]}
+    await services.imports.undo_here(EVERYTHING, row["_id"], force=False, progress=lambda _: None)
+
+    events = await receiver.take(2)
+    assert {each.data["id"] for each in events} == ids
+
+
 async def test_a_webhook_hears_of_its_owners_rows_only(
     as_ana: httpx.AsyncClient, as_ben: httpx.AsyncClient, as_admin: httpx.AsyncClient, receiver: Receiver
 ) -> None:
@@ -205,7 +221,8 @@ async def test_who_is_no_admin_any_more_hears_of_their_own_rows(
 ) -> None:
     await subscribe(as_admin, receiver.url(), "conversation.created", hears_all=True)
     await services.users.rows.collection.update_one({"_id": admin.id}, {"$set": {"role": "user"}})
-    services.keys._remembered.clear()
+    with services.keys.forgetting():
+        pass
 
     await new_conversation(as_ana, title="Ana's")
     await new_conversation(as_admin, title="mine")

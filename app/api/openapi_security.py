@@ -1,0 +1,43 @@
+"""How to get in, as OpenAPI tells it: each route names one scheme with its scopes, and the others do as well."""
+
+from typing import Any
+
+from fastapi import FastAPI
+
+from app.api.auth import TOKEN_PATH
+from app.api.deps import BEARER
+from app.kit.problems import problem_responses
+
+_SCOPES = {
+    "read": "see what you may see",
+    "write": "change what is yours",
+    "export": "take it away as files",
+    "admin": "everything, of everybody",
+}
+_FLOW = {"tokenUrl": TOKEN_PATH, "refreshUrl": TOKEN_PATH, "scopes": _SCOPES}
+_OTHERS: dict[str, dict[str, Any]] = {
+    "password": {"type": "oauth2", "description": "Sign in with your e-mail", "flows": {"password": _FLOW}},
+    "basic": {"type": "http", "scheme": "basic", "description": "E-mail and password, or anything and an API key"},
+}
+
+
+def document_credentials(app: FastAPI) -> None:
+    """Add the other ways to get in to the document, for each route with the same scopes."""
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            _document(generate())
+        return app.openapi_schema or {}
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _document(openapi: dict[str, Any]) -> None:
+    openapi["components"]["securitySchemes"].update(_OTHERS)
+    too_often = {str(status): response for status, response in problem_responses(429).items()}
+    for operations in openapi["paths"].values():
+        for operation in operations.values():
+            if required := operation.get("security"):
+                operation["security"] = [*required, *({name: required[0][BEARER]} for name in _OTHERS)]
+                operation["responses"] |= too_often  # of passwords
