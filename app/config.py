@@ -115,6 +115,14 @@ class Settings(BaseSettings):
     turn_lease: float = Field(
         10, ge=1, le=600, description="seconds of silence after which a process counts as dead and its turns are ended"
     )
+    import_workers: int = Field(
+        1, ge=0, le=32, description="import jobs at the same time in this process; 0 leaves them to others"
+    )
+    import_max_bytes: int = Field(64 * MEBIBYTE, ge=1024, description="largest file that POST /api/imports takes")
+    import_max_jobs: int = Field(3, ge=1, description="unfinished import jobs of one user")
+    import_days: float = Field(
+        90, gt=0, le=3650, description="days that an import is known and can be undone; its conversations stay"
+    )
     export_workers: int = Field(
         2, ge=0, le=32, description="export jobs at the same time in this process; 0 leaves them to others"
     )

@@ -27,6 +27,7 @@ from app.auth.throttle import LoginAttempts
 from app.config import Settings
 from app.conversations.model import Conversation, Message
 from app.exports.model import ExportJob, ExportSchedule
+from app.imports.model import ImportJob
 from app.jobs.model import FileChunk
 from app.kit.deadlines import READ_SECONDS, WRITE_SECONDS
 from app.kit.idempotency import IdempotencyRecord
@@ -66,6 +67,7 @@ DOCUMENTS: list[type[Document]] = [
     Hook,
     ExportJob,
     ExportSchedule,
+    ImportJob,
     FileChunk,
 ]
 

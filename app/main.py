@@ -18,6 +18,7 @@ from app.api import (
     exports,
     health,
     hooks,
+    imports,
     keys,
     messages,
     metrics,
@@ -69,6 +70,7 @@ RESOURCES = (
     stats,
     exports,
     export_schedules,
+    imports,
     training,
     socket,
     webhooks,
@@ -103,6 +105,7 @@ def serve_with(app: FastAPI, services: Services, drain: Drain) -> None:
     drain.then(lambda: runner.stop(services.settings.drain_timeout))
     drain.then(services.rooms.stop)
     drain.then(services.exports.jobs.stop)
+    drain.then(services.imports.jobs.stop)
 
 
 def build_app(settings: Settings, lifespan: Lifespan | None = None) -> FastAPI:
@@ -120,7 +123,8 @@ def build_app(settings: Settings, lifespan: Lifespan | None = None) -> FastAPI:
     speak_problems(app)
     document_credentials(app)
     app.add_middleware(Authentication)
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    larger = {f"/api{imports.PATH}": settings.import_max_bytes}
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, others=larger)
     app.add_middleware(HeadLimit, max_url_bytes=MAX_URL_BYTES, max_header_bytes=MAX_HEADER_BYTES)
     if settings.allowed_origins:
         app.add_middleware(CORSMiddleware, allow_origins=settings.allowed_origins, **CORS)

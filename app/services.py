@@ -22,11 +22,10 @@ from app.exports.repository import ExportRepository, ScheduleRepository
 from app.exports.schedules import ExportSchedules
 from app.exports.service import ScopeOf, Sources
 from app.exports.training.reading import TranscriptSource
-from app.imports.drafts import DraftRepository
-from app.imports.service import ImportService
+from app.imports.assembly import build_imports
+from app.imports.jobs import ImportJobs
 from app.jobs.files import JobFiles
 from app.jobs.service import JobOptions, Jobs
-from app.jobs.upkeep import StrayFiles
 from app.kit.addresses import AddressGuard
 from app.kit.changes import ChangeFeed
 from app.kit.errors import Conflict
@@ -76,7 +75,7 @@ class Services:
     conversations: ConversationService
     search: MessageSearch
     turns: TurnService
-    imports: ImportService
+    imports: ImportJobs
     exports: ExportJobs
     schedules: ExportSchedules
     models: LanguageModels
@@ -114,11 +113,13 @@ class Services:
             self.webhooks.open()
         self.exports.open(self.sources, slice_rows=self.settings.export_slice_rows)
         self.schedules.open()
+        self.imports.open()
 
     async def aclose(self) -> None:
         """Let running turns finish for a while, then close what is open."""
         await self.schedules.aclose()
         await self.exports.jobs.aclose()
+        await self.imports.jobs.aclose()
         await self.turns.runner.aclose(self.settings.drain_timeout)
         await self.webhooks.aclose()
         await self.rooms.aclose()
@@ -149,14 +150,15 @@ class Services:
             await self.users.delete(scope, id)
             await self.keys.rows.delete_of_user(id)
             await self.access.sessions.rows.remove_of_user(id)
-            await self.webhooks.forget_owner(id)
 
         with self.keys.forgetting():
             await self.users.disable(scope, id, versions)  # so that no conversation is added any more
+        await self.imports.delete_of_user(id)
         while conversations == "delete" and (ids := await owned.ids_of_owner(id, limit=PURGE_BATCH)):
             for each in ids:
                 await self.purge_conversation(EVERYTHING, each)
         await self.exports.delete_of_user(id)
+        await self.webhooks.forget_owner(id)
         with self.keys.forgetting():
             await self.database.transactions.run(remove)
 
@@ -204,8 +206,9 @@ def build_services(settings: Settings, database: Database) -> Services:
     housekeeping.inherit(rooms.tidy)
     exports = _build_exports(settings, database, users, membership, changes)
     housekeeping.inherit(exports.jobs.upkeep.tidy)
-    housekeeping.inherit(StrayFiles(exports.jobs.files, [exports.rows]).tidy)
-    return Services(
+    imports = build_imports(settings, cursors, transactions, conversations, messages, membership, changes)
+    housekeeping.inherit(imports.jobs.upkeep.tidy)
+    services = Services(
         settings=settings,
         database=database,
         users=UserService(users, transactions),
@@ -219,7 +222,7 @@ def build_services(settings: Settings, database: Database) -> Services:
             text_language=settings.text_language if settings.text_search else None,
         ),
         turns=turns,
-        imports=ImportService(conversations, DraftRepository(cursors), messages, transactions),
+        imports=imports,
         exports=exports,
         schedules=ExportSchedules(ScheduleRepository(cursors), exports, transactions),
         models=models,
@@ -229,6 +232,8 @@ def build_services(settings: Settings, database: Database) -> Services:
         content_index=index,
         webhooks=_build_webhooks(settings, database, transcripts, turns, users),
     )
+    imports.remove_with(services.purge_conversation)
+    return services
 
 
 def _build_exports(
@@ -236,7 +241,7 @@ def _build_exports(
 ) -> ExportJobs:
     rows = ExportRepository(database.cursors)
     options = JobOptions(workers=settings.export_workers, kept=timedelta(days=settings.export_days))
-    jobs = Jobs(rows, JobFiles(), database.transactions, membership, changes, options)
+    jobs = Jobs(rows, JobFiles(rows.resource.name), database.transactions, membership, changes, options)
     quota = ExportQuota(settings.export_max_jobs, settings.export_max_bytes)
     return ExportJobs(jobs, rows, users, database.cursors, quota)
 

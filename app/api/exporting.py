@@ -20,7 +20,7 @@ from app.kit.parameters import list_parameters
 from app.kit.resource import Resource
 from app.services import Services
 
-_OWN_PARAMETERS = frozenset({"format", "columns", "raw"})
+_OWN_PARAMETERS = frozenset({"format", "columns", "raw", "tz"})
 
 
 def export_documentation(resource: Resource) -> dict[str, Any]:
@@ -42,6 +42,12 @@ def export_documentation(resource: Resource) -> dict[str, Any]:
             "in": "query",
             "description": "CSV for programs: no byte order mark, no guard against formulas",
             "schema": {"type": "boolean", "default": False},
+        },
+        {
+            "name": "tz",
+            "in": "query",
+            "description": "The time zone that instants are shown in, such as Asia/Shanghai; JSON Lines are always UTC",
+            "schema": {"type": "string", "default": "UTC"},
         },
     ]
     listed = list_parameters(resource, paged=False)["parameters"]
@@ -65,6 +71,7 @@ async def send_export(request: Request, services: Services, principal: Principal
             format=own.get("format", "csv"),
             columns=own.get("columns"),
             raw=parse_boolean("raw", own.get("raw", "false")),
+            tz=own.get("tz", "UTC"),
         ),
     )
     return ExportResponse(export)

@@ -64,6 +64,7 @@ async def capabilities(_: Reader, services: ServicesDep) -> Response:
         "text_search": settings.text_search,
         "limits": {
             "body_bytes": settings.max_body_bytes,
+            "import_bytes": settings.import_max_bytes,
             "message_bytes": settings.max_message_bytes,
             "page_items": MAX_LIMIT,
         },

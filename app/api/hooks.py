@@ -15,7 +15,7 @@ from app.kit.problems import problem_responses
 from app.kit.responses import created, listed, path_of
 from app.kit.routing import router
 from app.kit.schemas import Page
-from app.kit.strict_json import InvalidJSON, loads
+from app.kit.strict_json import InvalidJSON
 from app.webhooks.resource import HOOKS
 from app.webhooks.schemas import HookCreate, HookCreated, HookMessage, HookRead
 
@@ -79,7 +79,7 @@ async def receive_message(id: IdPath, request: Request, services: ServicesDep) -
     hook, message_id = await services.webhooks.inbound.admit(id, request.headers, body)
     route = f"POST {path_of('hooks', id)}"
     once = Once(services.database.transactions, f"hook:{id}", route, message_id, fingerprint(body))
-    new = _message(body)
+    new = await _message(request)
 
     async def append() -> Response:
         row = await services.webhooks.inbound.append(hook, new)
@@ -89,9 +89,9 @@ async def receive_message(id: IdPath, request: Request, services: ServicesDep) -
         return await once.run(append)
 
 
-def _message(body: bytes) -> HookMessage:
+async def _message(request: Request) -> HookMessage:
     """What was signed, read strictly; raises Invalid, RequestValidationError."""
     try:
-        return validated(HookMessage, loads(body))
+        return validated(HookMessage, await request.json())
     except InvalidJSON as error:
         raise Invalid.field("body", error.msg) from error

@@ -104,7 +104,7 @@ async def _answer(request: Request, services: Services, principal: Principal, st
     asked = await parse_stats(stats, others, instant=started)
     groups = await add_up(services.sources, principal.scope, asked)
     if name in FORMATS:
-        options = ExportOptions(raw=raw, sheet_name=f"{stats.name.capitalize()} stats")
+        options = ExportOptions(raw=raw, tz=asked.tz, sheet_name=f"{stats.name.capitalize()} stats")
         return ExportResponse(as_file(asked, groups, FORMATS[name], options, started))
     return await in_thread(lambda: JSON(_described(asked, groups)))
 

@@ -32,6 +32,15 @@ _SENT: dict[str, Any] = {
 }
 
 told = APIRouter()
+callbacks = APIRouter()
+"""The same once more for whoever reads about `POST /api/webhooks`."""
+
+Told = ConversationEvent | ConversationDeletedEvent | MessageEvent | TurnEvent | PingEvent | GapEvent
+
+
+@callbacks.post("{$request.body#/url}", **_SENT)
+async def event(event: Told) -> None:
+    """What the webhook is told, signed with its secret; see `webhooks`."""
 
 
 @told.post("conversation.created", **_SENT)

@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import Path, Request
 from starlette.responses import Response
 
+from app.api import webhook_events
 from app.api.deps import IdPath, IfMatch, IfNoneMatch, MergePatch, OnceDep, Reader, ServicesDep, Writer
 from app.kit.listing import parse_listing
 from app.kit.parameters import list_parameters
@@ -23,7 +24,13 @@ _ACTIVE = problem_responses(404, 409)
 DeliveryPath = Annotated[ID, Path(description="24 hexadecimal digits")]
 
 
-@routes.post("", status_code=201, response_model=WebhookCreated, responses=problem_responses(409))
+@routes.post(
+    "",
+    status_code=201,
+    response_model=WebhookCreated,
+    responses=problem_responses(409),
+    callbacks=webhook_events.callbacks.routes,
+)
 async def create_webhook(new: WebhookCreate, principal: Writer, once: OnceDep, services: ServicesDep) -> Response:
     """Let a URL be told of events from now on; the secret of its signatures is shown this once. A replay by
     Idempotency-Key shows it as null."""

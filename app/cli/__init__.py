@@ -12,7 +12,7 @@ _app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 _app.command("serve")(serve.serve)
-_app.command("import")(imports.import_file)
+_app.add_typer(imports.commands, name="import")
 _app.command("export")(exports.export)
 _app.command("export-training")(training.export_training)
 _app.add_typer(users.commands, name="user")

@@ -36,6 +36,7 @@ def export(
         typer.Option(help="As in the API: role=user, created_at__gte=2026-01-01, q=text, sort=-created_at."),
     ] = None,
     raw: Annotated[bool, typer.Option(help="CSV for programs: no byte order mark, no guard against formulas.")] = False,
+    tz: Annotated[str, typer.Option(help="Time zone in which instants are shown, such as Asia/Shanghai.")] = "UTC",
     force: Annotated[bool, typer.Option(help="Replace the file if it is there.")] = False,
     data: DataOption = None,
 ) -> None:
@@ -47,7 +48,7 @@ def export(
         require_absent(output, force=force)
 
     async def work(services: Services) -> int:
-        request = FileRequest(format=wanted, columns=columns, raw=raw)
+        request = FileRequest(wanted, columns, raw=raw, tz=tz)
         made = export_rows(services.sources, lambda _: EVERYTHING, table, listing, request)
         with console.status(f"Writing {escape(output.name)}"):
             return await _save(made, output)

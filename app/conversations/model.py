@@ -120,6 +120,7 @@ class Conversation(StoredDocument):
     """Turns behind it, in order."""
     parent: Parent | None = None
     source_id: str | None = None
+    import_id: PydanticObjectId | None = None
     transition: Transition | None = None
     """None as long as it has only been inserted."""
 
@@ -130,6 +131,11 @@ class Conversation(StoredDocument):
             *found_by("model", "tags", owner="owner_id", only=PRESENT),
             *found_by("status", owner="owner_id", only=one_of(("archived", "deleted"))),
             *window_indexes("owner_id"),
+            IndexModel(
+                [("import_id", ASCENDING), ("_id", ASCENDING)],
+                name="import_v1",
+                partialFilterExpression={"import_id": {"$gte": ObjectId("0" * 24)}},
+            ),
             IndexModel(
                 [("owner_id", ASCENDING), ("source_id", ASCENDING)],
                 name="source_v2",

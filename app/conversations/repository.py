@@ -1,6 +1,6 @@
 """Queries of conversations and messages."""
 
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -145,13 +145,6 @@ class ConversationRepository(Repository[Conversation]):
         with pymongo.timeout(READ_SECONDS):
             rows = await self.collection.find({"owner_id": owner_id}, {"_id": 1}, limit=limit).to_list()
         return [row["_id"] for row in rows]
-
-    async def known_sources(self, owner_id: ObjectId, source_ids: Iterable[str]) -> set[str]:
-        """Which of the source ids this owner has already."""
-        condition = {"owner_id": owner_id, "source_id": {"$in": list(source_ids)}}
-        with pymongo.timeout(READ_SECONDS):
-            rows = await self.collection.find(condition, {"source_id": 1}, session=current_session()).to_list()
-        return {row["source_id"] for row in rows}
 
     async def insert_many(self, conversations: Sequence[Conversation]) -> None:
         with pymongo.timeout(WRITE_SECONDS):
@@ -316,9 +309,10 @@ class MessageRepository(Repository[Message]):
                 {"conversation_id": conversation_id}, session=current_session()
             )
 
-    async def purge(self, conversation_id: ObjectId) -> None:
-        """Remove a conversation's messages for good."""
+    async def purge(self, *conversation_ids: ObjectId) -> None:
+        """Remove the messages of conversations for good."""
+        condition = {"conversation_id": {"$in": list(conversation_ids)}}
         with pymongo.timeout(WRITE_SECONDS):
-            await self.collection.delete_many({"conversation_id": conversation_id}, session=current_session())
+            await self.collection.delete_many(condition, session=current_session())
         if self._index is not None:
-            await self._index.forget(conversation_id)
+            await self._index.forget(*conversation_ids)

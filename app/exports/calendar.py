@@ -3,16 +3,12 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime, time, timedelta
 from functools import partial
-from importlib.resources import files
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from app.exports.model import WEEKDAYS, Weekday
 from app.kit.clock import now
 from app.kit.threads import in_thread
-
-TIME_ZONES = frozenset(files("tzdata").joinpath("zones").read_text().split())
-"""Names of the IANA database, the same on every machine."""
 
 
 async def next_due(schedule: Mapping[str, Any]) -> datetime:

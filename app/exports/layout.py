@@ -14,15 +14,18 @@ from app.kit.export.worker import closing
 from app.kit.listing import Listing
 from app.kit.repository import Row
 from app.kit.resource import Column
+from app.kit.zones import check_time_zone
 
 
 @dataclass(frozen=True)
 class FileRequest:
-    """What a client says about the file it wants; `columns` are names separated by commas, None for all."""
+    """What a client says about the file it wants; `columns` are names separated by commas, None for all, `tz` is the
+    time zone in which instants are shown."""
 
     format: str = "csv"
     columns: str | None = None
     raw: bool = False
+    tz: str = "UTC"
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,11 @@ def lay_out(table: Table, request: FileRequest) -> Layout:
     """Raises Invalid."""
     if request.format not in FORMATS:
         raise Invalid.field("query.format", f"is one of {', '.join(FORMATS)}")
-    options = ExportOptions(raw=request.raw, sheet_name=table.name.capitalize())
+    try:
+        check_time_zone(request.tz)
+    except ValueError as error:
+        raise Invalid.field("query.tz", str(error)) from error
+    options = ExportOptions(raw=request.raw, tz=request.tz, sheet_name=table.name.capitalize())
     return Layout(table, table.choose(request.columns), FORMATS[request.format], options)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from app import __version__
 from app.exports.wanted import OVERLAP
 
-_SAME = ("resource", "format", "filters", "columns", "raw", "filename", "rows", "bytes", "sha256", "token")
+_SAME = ("resource", "format", "filters", "columns", "raw", "tz", "filename", "rows", "bytes", "sha256", "token")
 _INSTANTS = ("since", "snapshot_at", "created_at", "started_at", "finished_at")
 _SNAPSHOT = (
     "Rows that were written before snapshot_at and were there when they were read, as they were then. Rows written "

@@ -27,6 +27,7 @@ class ExportSpec(BaseModel):
     filters: dict[str, str] = Field(default_factory=dict)
     columns: list[str] | None = None
     raw: bool = False
+    tz: str = "UTC"
 
 
 class Place(BaseModel):
@@ -45,6 +46,7 @@ class ExportJob(Job):
     filters: dict[str, str]
     columns: list[str] | None
     raw: bool
+    tz: str = "UTC"
     snapshot_at: datetime
     since: datetime | None = None
     schedule_id: PydanticObjectId | None = None

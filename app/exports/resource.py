@@ -28,6 +28,7 @@ EXPORTS = _Exports(
         Column("filters", "Filters", "json"),
         Column("columns", "Columns", "texts", nullable=True),
         Column("raw", "For programs", "boolean"),
+        Column("tz", "Time zone"),
         Column("state", "State", choices=JOB_STATES, filterable=True),
         Column("rows", "Rows", "integer"),
         Column("rows_estimate", "Rows, estimated", "integer", nullable=True),

@@ -5,17 +5,18 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, Field, StringConstraints, model_validator
 
-from app.exports.calendar import TIME_ZONES
 from app.exports.model import Every, ExportSpec, Weekday
 from app.exports.tables import TABLES
 from app.jobs.model import JobState
 from app.kit.export import FORMATS
 from app.kit.schemas import ID, Input, Output
+from app.kit.zones import check_time_zone
 
 MAX_FILTERS = 50
 
 FilterName = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 FilterValue = Annotated[str, StringConstraints(max_length=10_000)] | bool | int | float
+ZoneName = Annotated[str, StringConstraints(max_length=64), AfterValidator(check_time_zone)]
 ColumnName = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 
 
@@ -31,6 +32,7 @@ class ExportInput(Input):
         None, description="these, in this order; all without"
     )
     raw: bool = Field(False, description="CSV for programs: no byte order mark, no guard against formulas")
+    tz: ZoneName = Field("UTC", description="the time zone in which instants are shown; JSON Lines are always UTC")
 
     @property
     def spec(self) -> ExportSpec:
@@ -57,6 +59,7 @@ class ExportRead(Output):
     filters: dict[str, str]
     columns: list[str] | None
     raw: bool
+    tz: str
     state: JobState
     rows: int = Field(description="in the file so far")
     rows_estimate: int | None = Field(description="how many it will be; null when that is hard to say")
@@ -83,6 +86,7 @@ class ManifestRead(Output):
     filters: dict[str, str]
     columns: list[str] | None
     raw: bool
+    tz: str
     filename: str
     rows: int
     bytes: int
@@ -97,12 +101,6 @@ class ManifestRead(Output):
     contents: str = Field(description="which rows are in the file, in words")
 
 
-def _known_zone(name: str) -> str:
-    if name not in TIME_ZONES:
-        raise ValueError("is no time zone of the IANA database, such as Europe/Berlin or UTC")
-    return name
-
-
 class ScheduleInput(Input):
     name: Annotated[str, StringConstraints(min_length=1, max_length=100, strip_whitespace=True)]
     export: ExportInput
@@ -110,7 +108,7 @@ class ScheduleInput(Input):
     at: Annotated[str, StringConstraints(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")] = Field(
         "06:00", description="the time of day, in the time zone"
     )
-    time_zone: Annotated[str, StringConstraints(max_length=64), AfterValidator(_known_zone)] = "UTC"
+    time_zone: ZoneName = "UTC"
     weekday: Weekday | None = Field(None, description="of weekly ones")
     keep: int = Field(7, ge=1, le=100, description="so many of its files are kept, the newest ones")
     incremental: bool = Field(False, description="only what has changed since its last export")

@@ -69,7 +69,16 @@ class Table:
 
 
 OWNER = Join("owner", "owner_id", USERS, ("email", "name"))
-_CONVERSATION = Join("conversation", "conversation_id", CONVERSATIONS, ("title", "model", "tags"))
+_CONVERSATION = Join(
+    "conversation",
+    "conversation_id",
+    CONVERSATIONS,
+    (
+        *("title", "model", "tags", "system_prompt", "metadata", "status"),
+        *("last_message_at", "created_at", "updated_at"),
+    ),
+)
+"""All that an import needs to make the conversation again."""
 
 TABLES: Mapping[str, Table] = {
     table.name: table

@@ -21,7 +21,7 @@ OVERLAP = timedelta(minutes=2)
 commits, which may take its deadline of 20 s on top of the 60 s that the database lets one live."""
 _BY_CHANGE = Sort("updated_at")
 """Not `mutable`: below the upper bound of a snapshot a row that changes can only leave, for the next export to have."""
-_OWN = frozenset({"resource", "format", "columns", "raw", "since"})
+_OWN = frozenset({"resource", "format", "columns", "raw", "tz", "since"})
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,9 @@ def _understood(spec: ExportSpec, snapshot_at: datetime, since: datetime | None)
         raise Invalid.field("query.resource", f"is one of {', '.join(TABLES)}")
     table = TABLES[spec.resource]
     columns = None if spec.columns is None else ",".join(spec.columns)
-    layout = lay_out(table, FileRequest(format=spec.format, columns=columns, raw=spec.raw))
+    layout = lay_out(table, FileRequest(spec.format, columns, raw=spec.raw, tz=spec.tz))
+    if not layout.format.is_installed:
+        raise Invalid.field("query.format", "needs a package that this server lacks; /capabilities names what it has")
     listing = parse_listing(table.resource, spec.filters.items(), paged=False)
     if listing.sort.mutable:
         raise Invalid.field("query.sort", "names a value that may change while the job runs; sort by created_at")

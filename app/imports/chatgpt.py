@@ -5,22 +5,14 @@ branches that were regenerated or edited away, messages hidden from the user, an
 images and sound as a reference in brackets, kinds of content that are not known as their text, or as JSON.
 """
 
-import json
 import reprlib
-from collections.abc import Iterator
 from typing import Any
 
-from app.imports.json_array import ArrayReader, BrokenArrayError
-from app.imports.records import (
-    BadRecord,
-    ImportedConversation,
-    ImportedMessage,
-    Record,
-    RefusedError,
-    build_conversation,
-    build_message,
-)
-from app.imports.streams import DamagedError, Entry
+from app.imports.answers import dump
+from app.imports.fields import RefusedError
+from app.imports.items import as_object
+from app.imports.records import ImportedConversation, ImportedMessage, build_conversation, build_message
+from app.imports.trees import branch
 
 Object = dict[str, Any]
 
@@ -35,35 +27,12 @@ _TEXT_MEMBERS = {
 }
 
 
-def read_conversations(entry: Entry, first: int = 1) -> Iterator[Record]:
-    """A record for each item of the array, counted from `first`; broken JSON ends the array with a `BadRecord`."""
-    position = first
-    try:
-        for item in ArrayReader(entry):
-            yield _record(item, position)
-            position += 1
-    except (BrokenArrayError, DamagedError) as error:
-        yield BadRecord(position, f"Nothing could be read from here on: {error}")
-
-
-def _record(item: object, position: int) -> Record:
-    try:
-        return _conversation(_object(item, "The item"), position)
-    except RefusedError as error:
-        return BadRecord(position, str(error))
-
-
-def _object(value: object, what: str) -> Object:
-    if not isinstance(value, dict):
-        raise RefusedError(f"{what} is not an object")
-    return value
-
-
-def _conversation(item: Object, position: int) -> ImportedConversation:
+def conversation(item: Object, position: int) -> ImportedConversation:
+    """The conversation of an item of the array; raises RefusedError."""
     nodes = _nodes(item.get("mapping"))
-    messages = [
-        _message(node_id, nodes[node_id].get("message")) for node_id in _branch(nodes, item.get("current_node"))
-    ]
+    parents = {node_id: node.get("parent") for node_id, node in nodes.items()}
+    shown = branch(parents, item.get("current_node"), lambda node_id: _create_time(nodes[node_id]))
+    messages = [_message(node_id, nodes[node_id].get("message")) for node_id in shown]
     return build_conversation(
         position,
         source_id=item.get("id") or item.get("conversation_id"),
@@ -76,36 +45,13 @@ def _conversation(item: Object, position: int) -> ImportedConversation:
 
 def _nodes(mapping: object) -> dict[str, Object]:
     nodes = {
-        node_id: _object(node, f"Node {reprlib.repr(node_id)}")
-        for node_id, node in _object(mapping, "The mapping").items()
+        node_id: as_object(node, f"Node {reprlib.repr(node_id)}")
+        for node_id, node in as_object(mapping, "The mapping").items()
     }
     for node_id, node in nodes.items():
         if not isinstance(node.get("parent"), str | None):
             raise RefusedError(f"The parent of node {reprlib.repr(node_id)} is not an id")
     return nodes
-
-
-def _branch(nodes: dict[str, Object], current: object) -> list[str]:
-    """The ids from the root to the current node."""
-    node_id = current if isinstance(current, str) and current in nodes else _newest_leaf(nodes)
-    branch: dict[str, None] = {}
-    while node_id:
-        if node_id not in nodes:
-            raise RefusedError(f"Node {reprlib.repr(node_id)} is missing from the mapping")
-        if node_id in branch:
-            raise RefusedError(f"Node {reprlib.repr(node_id)} is its own ancestor")
-        branch[node_id] = None
-        node_id = nodes[node_id].get("parent")
-    return list(reversed(branch))
-
-
-def _newest_leaf(nodes: dict[str, Object]) -> str | None:
-    parents = {node.get("parent") for node in nodes.values()}
-    leaves = [node_id for node_id in nodes if node_id not in parents]
-    if nodes and not leaves:
-        raise RefusedError("Every node of the mapping is its own ancestor")
-    # The last of several with the same time, or with none.
-    return max(reversed(leaves), key=lambda node_id: _create_time(nodes[node_id]), default=None)
 
 
 def _create_time(node: Object) -> float:
@@ -117,10 +63,10 @@ def _create_time(node: Object) -> float:
 def _message(node_id: str, value: object) -> ImportedMessage | None:
     """The message of a node, or None if it has none, is hidden, or has no text."""
     try:
-        message = _object(value or {}, "The message")
-        metadata = _object(message.get("metadata") or {}, "The metadata")
-        content = _object(message.get("content") or {}, "The content")
-        author = _object(message.get("author") or {}, "The author")
+        message = as_object(value or {}, "The message")
+        metadata = as_object(message.get("metadata") or {}, "The metadata")
+        content = as_object(message.get("content") or {}, "The content")
+        author = as_object(message.get("author") or {}, "The author")
         words = _words(content)
         if metadata.get("is_visually_hidden_from_conversation") is True or not words.strip():
             return None
@@ -155,7 +101,7 @@ def _words(content: Object) -> str:
     elif kind == "thoughts" and isinstance(content.get("thoughts"), list):
         texts = [_thought(thought) for thought in content["thoughts"]]
     elif not texts and any(value for member, value in content.items() if member != "content_type"):
-        return _dump(content)
+        return dump(content)
     return "\n".join(text for text in texts if text)
 
 
@@ -167,17 +113,10 @@ def _part(part: object) -> str:
     if isinstance(part, dict) and isinstance(part.get("asset_pointer"), str):
         kind = str(part.get("content_type") or "asset").removesuffix("_asset_pointer")
         return f"[{kind}: {part['asset_pointer']}]"
-    return _dump(part)
+    return dump(part)
 
 
 def _thought(thought: object) -> str:
     if isinstance(thought, dict) and all(isinstance(thought.get(member), str) for member in ("summary", "content")):
         return f"{thought['summary']}\n{thought['content']}".strip()
-    return _dump(thought)
-
-
-def _dump(value: object) -> str:
-    try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False)
-    except ValueError as error:
-        raise RefusedError(f"The content has a number that JSON does not have: {error}") from error
+    return dump(thought)

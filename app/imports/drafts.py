@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import accumulate
 
+import pymongo
 from bson import ObjectId
 from pymongo.errors import DuplicateKeyError
 
@@ -17,12 +18,16 @@ from app.conversations.repository import MessageRepository
 from app.conversations.resource import CONVERSATIONS
 from app.kit.cancellation import raise_if_cancelled
 from app.kit.clock import now
-from app.kit.errors import NotFound
+from app.kit.deadlines import WRITE_SECONDS
+from app.kit.errors import Conflict
 from app.kit.repository import EVERYTHING, Repository, Scope
 from app.kit.transactions import Transactions
 
 MAX_MESSAGES = 2000
 MAX_CHARACTERS = 2 * 1024 * 1024
+
+
+_DRAFT = {"status": "deleted", "version": 0}
 
 
 def fits(messages: int, characters: int) -> bool:
@@ -36,6 +41,14 @@ class DraftRepository(Repository[Conversation]):
     document = Conversation
     resource = replace(CONVERSATIONS, singular="draft", live_filter={})
 
+    async def publish(self, scope: Scope, id: ObjectId, conversation: Conversation) -> bool:
+        """Give the draft the place of the conversation, as one that nobody has changed; False when it is gone."""
+        place = {name: getattr(conversation, name) for name in ("source_id", "status", "import_id", "updated_at")}
+        with pymongo.timeout(WRITE_SECONDS):
+            change = {**place, "version": 1, **Transition.stored("created", conversation.owner_id)}
+            result = await self.collection.update_one(scope.where({"_id": id}), {"$set": change})
+        return bool(result.matched_count)
+
 
 class Drafts:
     def __init__(self, rows: DraftRepository, messages: MessageRepository, transactions: Transactions) -> None:
@@ -47,25 +60,19 @@ class Drafts:
         """Store the conversation under its owner and source id; False when another import has done it."""
         draft_id = f"draft:{conversation.source_id}"
         scope = Scope({"owner_id": conversation.owner_id, "source_id": draft_id})
-        id = await self._begin(scope, conversation.model_copy(update={"source_id": draft_id, "status": "deleted"}))
+        id = await self._begin(scope, conversation.model_copy(update={**_DRAFT, "source_id": draft_id}))
         hidden = {"conversation_id": id, "deleted_at": now()}
         await self._fill(id, [message.model_copy(update=hidden) for message in messages])
         await self._messages.show(id)
         try:
-            place = {
-                "source_id": conversation.source_id,
-                "status": conversation.status,
-                **Transition.stored("created", conversation.owner_id),
-            }
-            await self._rows.update(scope, id, {"$set": place})
+            if await self._rows.publish(scope, id, conversation):
+                return True
         except DuplicateKeyError:
             await self._messages.hide(id)  # it has come another way meanwhile, and this one stays deleted
             return False
-        except NotFound:
-            if await self._rows.find(EVERYTHING, {"_id": id}) is None:
-                await self._messages.purge(id)  # its owner has removed the draft
-            return False
-        return True
+        if await self._rows.find(EVERYTHING, {"_id": id}) is None:
+            await self._messages.purge(id)  # its owner has removed the draft
+        return False
 
     async def _begin(self, scope: Scope, draft: Conversation) -> ObjectId:
         """The id of the draft that an import before this one has left, or of this one."""
@@ -73,6 +80,9 @@ class Drafts:
             try:
                 row = await self._rows.insert(draft)
             except DuplicateKeyError:
+                other = await self._rows.find(EVERYTHING, {"_id": draft.id})
+                if other is not None and await self._rows.find(scope, {}) is None:
+                    raise Conflict(f"Conversation {draft.id} was made by somebody else just now.") from None
                 continue  # another import has begun it just now
             break
         id: ObjectId = row["_id"]
@@ -92,8 +102,11 @@ class Drafts:
             raise_if_cancelled()
             try:
                 stored = await self._transactions.run(write)
-            except DuplicateKeyError:
-                continue  # another import has added them just now
+            except DuplicateKeyError as error:
+                there = await self._messages.count(id)
+                if there <= stored:
+                    raise Conflict("A message with one of these ids was made by somebody else just now.") from error
+                stored = there  # another import has added them just now
 
 
 def _piece(messages: Sequence[Message]) -> Sequence[Message]:

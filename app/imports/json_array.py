@@ -1,4 +1,5 @@
-"""The items of one large JSON array, decoded one at a time: memory holds one item, not the file."""
+"""The items of one large JSON array, or of objects one after the other, decoded one at a time: memory holds one item,
+not the file."""
 
 import codecs
 import json
@@ -20,7 +21,7 @@ class BrokenArrayError(Exception):
     """What follows cannot be found in this array; the text says what is wrong."""
 
 
-class ArrayReader:
+class ItemReader:
     """Iterates over the decoded items; raises `BrokenArrayError` at the first that cannot be, and `DamagedError`.
 
     Bytes that are not UTF-8 become lone surrogates, so that they spoil the text they stand in and not the array. NaN
@@ -35,8 +36,12 @@ class ArrayReader:
         self._ended = False
 
     def __iter__(self) -> Iterator[Any]:
-        if self._next_mark() != "[":
-            raise BrokenArrayError("it does not begin with '['")
+        mark = self._next_mark()
+        if mark == "{":
+            yield from self._sequence()
+            return
+        if mark != "[":
+            raise BrokenArrayError("it begins neither with '[' nor with '{'")
         self._at += 1
         if self._next_mark() == "]":
             self._at += 1
@@ -44,6 +49,13 @@ class ArrayReader:
             yield from self._items()
         if self._next_mark():
             raise BrokenArrayError("there is more text after the end of the array")
+
+    def _sequence(self) -> Iterator[Any]:
+        """Objects with nothing but space between them, a line each or not."""
+        while mark := self._next_mark():
+            if mark != "{":
+                raise BrokenArrayError(f"an object does not begin with {mark!r}")
+            yield self._item()
 
     def _items(self) -> Iterator[Any]:
         mark = ","

@@ -11,12 +11,12 @@ from typing import Any
 
 import orjson
 
+from app.imports.fields import RefusedError
 from app.imports.records import (
     BadRecord,
     ImportedConversation,
     ImportedMessage,
     Record,
-    RefusedError,
     build_conversation,
     build_message,
 )
@@ -27,6 +27,12 @@ LINE_LIMIT = 64 * 1024 * 1024  # bytes
 
 def read_lines(entry: Entry, first: int = 1) -> Iterator[Record]:
     """A record for each line that is not blank; the lines are counted from `first`."""
+    for position, line in read_raw_lines(entry, first):
+        yield line if isinstance(line, BadRecord) else _record(line, position)
+
+
+def read_raw_lines(entry: Entry, first: int) -> Iterator[tuple[int, bytes | BadRecord]]:
+    """The lines that are not blank with their positions, or what is wrong with them."""
     position = first
     try:
         while line := entry.readline(LINE_LIMIT + 1):
@@ -34,12 +40,12 @@ def read_lines(entry: Entry, first: int = 1) -> Iterator[Record]:
                 line = line.removeprefix(codecs.BOM_UTF8)
             if len(line) > LINE_LIMIT and not line.endswith(b"\n"):
                 _skip_line(entry)
-                yield BadRecord(position, f"The line is longer than {LINE_LIMIT:,} bytes")
+                yield position, BadRecord(position, f"The line is longer than {LINE_LIMIT:,} bytes")
             elif line.strip():
-                yield _record(line, position)
+                yield position, line
             position += 1
     except DamagedError as error:
-        yield BadRecord(position, f"Nothing could be read from here on: {error}")
+        yield position, BadRecord(position, f"Nothing could be read from here on: {error}")
 
 
 def _skip_line(entry: Entry) -> None:
@@ -50,12 +56,18 @@ def _skip_line(entry: Entry) -> None:
 
 def _record(line: bytes, position: int) -> Record:
     try:
-        return _conversation(_decoded(line), position)
+        return _conversation(decoded(line), position)
     except RefusedError as error:
-        return BadRecord(position, str(error))
+        return BadRecord(position, str(error), as_text(line))
 
 
-def _decoded(line: bytes) -> dict[str, Any]:
+def as_text(line: bytes) -> str:
+    """The line as it came, with escapes for bytes that are not UTF-8."""
+    return line.decode(errors="backslashreplace").rstrip("\r\n")
+
+
+def decoded(line: bytes) -> dict[str, Any]:
+    """The object of the line; raises RefusedError."""
     try:
         value = orjson.loads(line)  # refuses NaN, infinite numbers, half surrogates and bytes that are not UTF-8
     except orjson.JSONDecodeError as error:

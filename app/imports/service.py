@@ -1,137 +1,169 @@
 """Imports: conversations from files, each stored whole or not at all, and never twice."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
 
 from bson import ObjectId
-from pymongo.errors import DuplicateKeyError
 
-from app.conversations.model import Conversation, Message
-from app.conversations.repository import ConversationRepository, MessageRepository
-from app.imports.drafts import DraftRepository, Drafts, fits
-from app.imports.readers import Format, open_source
-from app.imports.records import BadRecord, ImportedConversation, Record
+from app.imports.documents import SHOWN_CONVERSATIONS, Destination, documents_of, preview_of
+from app.imports.drafts import fits
+from app.imports.errors_file import ErrorsFile
+from app.imports.readers import Source, open_source
+from app.imports.records import BadRecord, ImportedConversation, Pause, Record
+from app.imports.report import ImportReport, Progress
+from app.imports.storing import Storing, Wanted, keys_of
 from app.kit.cancellation import raise_if_cancelled
-from app.kit.clock import now
 from app.kit.threads import in_thread
-from app.kit.transactions import Transactions
 
 BATCH_CONVERSATIONS = 200
 BATCH_TITLE_CHARACTERS = 20_000
 """Each is two index entries; a transaction of more than 100,000 does not end (measured)."""
 
 
-@dataclass
-class ImportReport:
-    """What an import did so far; sizes are those of the file as it is stored."""
+@dataclass(frozen=True)
+class ImportOptions:
+    """`name`: what sentences call the file; `columns`: the headings of a table by field; `companions`: further tables
+    about the same conversations; `namespace`: keeps source ids apart from those of other places, the format's without.
+    `restore`: conversations of our own exports keep their ids and times. `dry_run`: nothing is stored."""
 
-    format: Format
-    size_bytes: int
-    bytes_read: int = 0
-    added: int = 0
-    messages: int = 0
-    present: int = 0
-    """Conversations that were there already, by their source id; of several in one file the first is added."""
-    bad: list[BadRecord] = field(default_factory=list)
-    bad_count: int = 0
+    name: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+    companions: Sequence[Path] = ()
+    namespace: str | None = None
+    restore: bool = False
+    dry_run: bool = False
 
-    def note_bad(self, record: BadRecord) -> None:
-        self.bad_count += 1
-        if len(self.bad) < BAD_KEPT:
-            self.bad.append(record)
+    def open(self, path: Path) -> Source:
+        """Blocks; raises UnreadableSource."""
+        return open_source(path, columns=dict(self.columns), companions=self.companions, name=self.name)
 
 
-BAD_KEPT = 1000
-"""Bad records beyond this are counted but not kept."""
-
-Progress = Callable[[ImportReport], None]
-Wanted = dict[str, ImportedConversation]
-"""Conversations by the source id under which they are stored."""
+NO_OPTIONS = ImportOptions()
 
 
 class ImportService:
-    def __init__(
-        self,
-        conversations: ConversationRepository,
-        drafts: DraftRepository,
-        messages: MessageRepository,
-        transactions: Transactions,
-    ) -> None:
-        self._conversations = conversations
-        self._messages = messages
-        self._transactions = transactions
-        self._drafts = Drafts(drafts, messages, transactions)
+    def __init__(self, storing: Storing) -> None:
+        self._storing = storing
 
-    async def run(self, path: Path, owner_id: ObjectId, progress: Progress = lambda _: None) -> ImportReport:
+    async def run(
+        self,
+        path: Path,
+        owner_id: ObjectId,
+        progress: Progress = lambda _: None,
+        *,
+        options: ImportOptions = NO_OPTIONS,
+        import_id: ObjectId | None = None,
+        errors: ErrorsFile | None = None,
+    ) -> ImportReport:
         """Import the file for one owner; raises UnreadableSource when it cannot be read at all.
 
-        It may be interrupted at any point and run again: what is there already is left alone.
+        It may be interrupted at any point and run again: what is there already is left alone. `errors` gets the bad
+        records as they came.
         """
-        source = await in_thread(partial(open_source, path))
-        report = ImportReport(source.format, source.size_bytes)
-        records = iter(source)
-        try:
-            while batch := await in_thread(partial(_take, records)):
-                await self._store(owner_id, batch, report)
-                report.bytes_read = source.bytes_read
+        source = await in_thread(partial(options.open, path))
+        steps = self.steps(source, owner_id, options=options, import_id=import_id, errors=errors)
+        async with aclosing(steps):
+            async for report in steps:
                 progress(report)
+        return report
+
+    async def steps(
+        self,
+        source: Source,
+        owner_id: ObjectId,
+        *,
+        options: ImportOptions = NO_OPTIONS,
+        import_id: ObjectId | None = None,
+        errors: ErrorsFile | None = None,
+        before: tuple[int, int] = (0, 0),
+    ) -> AsyncGenerator[ImportReport, None]:
+        """Import what an opened file holds, with the report after each batch, at least once.
+
+        `before`: how many conversations and messages the same import had added when it was cut short.
+        """
+        run = _Run(self._storing, source, Destination(owner_id, import_id, options.restore), options, errors)
+        run.report.added, run.report.messages = before
+        records = iter(source)
+        noted = errors.noting(records) if errors else records
+        try:
+            while batch := await in_thread(partial(_take, noted)):
+                await run.store(batch)
+                yield run.report
                 raise_if_cancelled()
         finally:
             await in_thread(records.close)
-        return report
+        if not run.report.bytes_read:  # there was nothing in it
+            run.report.bytes_read = source.bytes_read
+            yield run.report
 
-    async def _store(self, owner_id: ObjectId, batch: list[Record], report: ImportReport) -> None:
-        wanted: Wanted = {}
+
+class _Run:
+    """One import at work."""
+
+    def __init__(
+        self,
+        storing: Storing,
+        source: Source,
+        destination: Destination,
+        options: ImportOptions,
+        errors: ErrorsFile | None,
+    ) -> None:
+        self.report = ImportReport(source.format, source.size_bytes)
+        self._storing = storing
+        self._source = source
+        self._destination = destination
+        self._options = options
+        self._errors = errors
+        self._seen: set[int] = set()
+        """Hashes of the source ids that a dry run would have added."""
+
+    async def store(self, batch: Sequence[Record | Pause]) -> None:
+        report = self.report
+        records = []
         for record in batch:
             if isinstance(record, BadRecord):
                 report.note_bad(record)
-            else:
-                report.present += 1
-                wanted.setdefault(f"{report.format}:{record.source_id}", record)
-        short, long = _parted(wanted)
-        added = [*await self._add(owner_id, short), *await self._add_long(owner_id, long)]
+            elif isinstance(record, ImportedConversation):
+                records.append(record)
+        wanted = keys_of(records, self._options.namespace or report.format)
+        refused = await self._refuse(wanted) if self._destination.restore and wanted else 0
+        added = await (self._look(wanted) if self._options.dry_run else self._storing.add(self._destination, wanted))
+        report.seen += len(records) - refused
         report.added += len(added)
-        report.present -= len(added)
-        report.messages += sum(len(conversation.messages) for conversation in added)
+        report.messages += sum(len(record.messages) for record in added.values())
+        report.bytes_read = self._source.bytes_read
+        report.columns = self._source.columns
 
-    async def _add(self, owner_id: ObjectId, wanted: Wanted) -> Sequence[ImportedConversation]:
-        """Store those of `wanted` that this owner does not have, in one transaction; answers them."""
+    async def _refuse(self, wanted: Wanted) -> int:
+        """Take those out that cannot be restored, and tell why; answers how many."""
+        missing = await self._storing.missing(self._destination, wanted)
+        refused = await self._storing.refused(self._destination, missing)
+        for key, reason in refused.items():
+            record = BadRecord(wanted.pop(key).position, reason)
+            self.report.note_bad(record)
+            if self._errors:
+                await in_thread(partial(self._errors.add, record))
+        return len(refused)
 
-        async def write() -> list[ImportedConversation]:
-            known = await self._conversations.known_sources(owner_id, wanted)
-            new = {id: record for id, record in wanted.items() if id not in known}
-            documents = [_documents(owner_id, source_id, record) for source_id, record in new.items()]
-            if documents:
-                await self._conversations.insert_many([conversation for conversation, _ in documents])
-                messages = [message for _, each in documents for message in each]
-                if messages:
-                    await self._messages.insert_many(messages)
-            return list(new.values())
-
-        while wanted:
-            try:
-                return await self._transactions.run(write)
-            except DuplicateKeyError:
-                # Another import has just stored some of them: known the next time, and again fewer that can meet.
-                continue
-        return []
-
-    async def _add_long(self, owner_id: ObjectId, wanted: Wanted) -> Sequence[ImportedConversation]:
-        """The same for conversations too long for a transaction, one by one."""
-        known = await self._conversations.known_sources(owner_id, wanted) if wanted else set()
-        return [
-            record
-            for source_id, record in wanted.items()
-            if source_id not in known and await self._drafts.store(*_documents(owner_id, source_id, record))
-        ]
+    async def _look(self, wanted: Wanted) -> Wanted:
+        """What would be added."""
+        missing = await self._storing.missing(self._destination, wanted) if wanted else {}
+        new = {key: record for key, record in missing.items() if hash(key) not in self._seen}
+        self._seen.update(hash(key) for key in new)
+        for key, record in new.items():
+            if len(self.report.preview) >= SHOWN_CONVERSATIONS:
+                break
+            self.report.preview.append(preview_of(record, *documents_of(self._destination, key, record)))
+        return new
 
 
-def _take(records: Iterator[Record]) -> list[Record]:
-    """The next batch: as much as one transaction holds, and the conversation that is too much for it."""
-    batch: list[Record] = []
+def _take(records: Iterator[Record | Pause]) -> list[Record | Pause]:
+    """The next batch, up to a pause: as much as one transaction holds, and the conversation that is too much for it."""
+    batch: list[Record | Pause] = []
     messages = characters = titles = 0
     for record in islice(records, BATCH_CONVERSATIONS):
         batch.append(record)
@@ -139,48 +171,6 @@ def _take(records: Iterator[Record]) -> list[Record]:
             messages += len(record.messages)
             characters += record.characters
             titles += len(record.title)
-        if not fits(messages, characters) or titles > BATCH_TITLE_CHARACTERS:
+        if isinstance(record, Pause) or not fits(messages, characters) or titles > BATCH_TITLE_CHARACTERS:
             break
     return batch
-
-
-def _parted(wanted: Wanted) -> tuple[Wanted, Wanted]:
-    """Those that fit a transaction, and those that do not."""
-    short: Wanted = {}
-    long: Wanted = {}
-    for source_id, record in wanted.items():
-        target = short if fits(len(record.messages), record.characters) else long
-        target[source_id] = record
-    return short, long
-
-
-def _documents(owner_id: ObjectId, source_id: str, record: ImportedConversation) -> tuple[Conversation, list[Message]]:
-    instant = now()
-    created_at = record.created_at or instant
-    last_message_at = max((message.created_at or created_at for message in record.messages), default=None)
-    conversation = Conversation(
-        owner_id=owner_id,
-        title=record.title,
-        tags=list(dict.fromkeys(tag.strip() for tag in record.tags)),
-        last_seq=len(record.messages),
-        message_count=len(record.messages),
-        last_message_at=last_message_at,
-        source_id=source_id,
-        created_at=created_at,
-        updated_at=instant,
-    )
-    messages = [
-        Message(
-            conversation_id=conversation.id,
-            owner_id=owner_id,
-            seq=seq,
-            role=message.role,
-            content=message.content,
-            model=message.model,
-            metadata=message.metadata,
-            created_at=message.created_at or created_at,
-            updated_at=instant,
-        )
-        for seq, message in enumerate(record.messages, start=1)
-    ]
-    return conversation, messages

@@ -1,4 +1,4 @@
-"""The bytes of a file, decompressed as they are read: plain, gzip, or the conversations in a zip.
+"""The bytes of a file, decompressed as they are read: plain, gzip, or the conversations in a zip; a workbook as it is.
 
 The kind is told from the first bytes, never from the name. A file that ends too early or is damaged gives everything
 before the damage, then `DamagedError`: never a silent end.
@@ -16,6 +16,12 @@ GZIP_MAGIC = b"\x1f\x8b"
 ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
 # One file in older exports of ChatGPT; numbered ones, conversations-000.json and on, since 2026.
 ZIPPED_NAME = re.compile(r"(?:^|/)conversations(?:-\d+)?\.json$")
+
+
+WORKBOOK_PART = "xl/workbook.xml"
+WORKBOOK_PART_LIMIT = 8 * 1024 * 1024 * 1024  # bytes, unpacked; a full sheet of long texts has some
+HELD_PARTS = ("xl/sharedStrings.xml", "xl/styles.xml", WORKBOOK_PART)
+HELD_PART_LIMIT = 512 * 1024 * 1024  # bytes, unpacked: these are held in memory while the workbook is read
 
 
 class UnreadableSource(Exception):
@@ -44,9 +50,12 @@ class Readable(Protocol):
 class Entry:
     """One stream of bytes in a file; `consumed()` tells how many bytes of the file itself were used for it so far."""
 
-    def __init__(self, stream: Readable, consumed: Callable[[], int], name: str = "") -> None:
-        """`name`: of a part among several, empty when the file is the only one."""
+    def __init__(
+        self, stream: Readable, consumed: Callable[[], int], name: str = "", workbook: BinaryIO | None = None
+    ) -> None:
+        """`name`: of a part among several, empty when the file is the only one; `workbook`: the file, if it is one."""
         self.name = name
+        self.workbook = workbook
         self.consumed = consumed
         self._stream = stream
         self._damage: DamagedError | None = None
@@ -101,6 +110,9 @@ def open_entries(path: Path) -> Generator[Entry, None, None]:
 def _zip_entries(name: str, raw: BinaryIO) -> Generator[Entry, None, None]:
     try:
         with zipfile.ZipFile(raw) as archive:
+            if any(info.filename == WORKBOOK_PART for info in archive.infolist()):
+                yield _workbook(name, archive, raw)
+                return
             infos = sorted(_importable(name, archive), key=lambda info: info.filename)
             done = 0
             for info in infos:
@@ -112,10 +124,17 @@ def _zip_entries(name: str, raw: BinaryIO) -> Generator[Entry, None, None]:
         raise UnreadableSource(f"{name} is a damaged zip file: {error}") from error
 
 
+def _workbook(name: str, archive: zipfile.ZipFile, raw: BinaryIO) -> Entry:
+    for info in archive.infolist():
+        if info.file_size > WORKBOOK_PART_LIMIT or (info.filename in HELD_PARTS and info.file_size > HELD_PART_LIMIT):
+            raise UnreadableSource(f"{info.filename} in {name} has {info.file_size:,} bytes, which is too much")
+    return Entry(cast("Readable", raw), raw.tell, workbook=raw)
+
+
 def _importable(name: str, archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
     infos = [info for info in archive.infolist() if ZIPPED_NAME.search(info.filename)]
     if not infos:
-        raise UnreadableSource(f"{name} is a zip file without a conversations.json")
+        raise UnreadableSource(f"{name} is a zip file, but neither a workbook nor one with a conversations.json")
     for info in infos:
         if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise UnreadableSource(f"{info.filename} in {name} is encrypted or compressed in an uncommon way")

@@ -7,6 +7,7 @@ have to be rewritten with every slice, and nothing would keep two processes from
 
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from datetime import timedelta
+from typing import Any
 
 import pymongo
 from bson import ObjectId
@@ -30,13 +31,17 @@ class FileGone(Exception):
 
 
 class JobFiles:
-    """The files of all kinds of jobs. A job may have several, each under a name."""
+    """The files of one kind of jobs. A job may have several, each under a name."""
+
+    def __init__(self, kind: str) -> None:
+        """`kind`: a server never touches files of kinds that it does not know, such as those of a newer version."""
+        self._kind = kind
 
     async def append(self, job_id: ObjectId, name: str, offset: int, pieces: Iterable[bytes]) -> int:
         """Store bytes at the end of a file, which is at `offset`; answers the new end. A DuplicateKeyError says that
         it was not the end."""
         for piece in _cut(pieces):
-            chunk = {"_id": ObjectId(), "job_id": job_id, "name": name, "offset": offset, "data": piece}
+            chunk = {"_id": ObjectId(), **self._file(job_id, name), "offset": offset, "data": piece}
             with pymongo.timeout(WRITE_SECONDS):
                 await self._chunks.insert_one(chunk, session=current_session())
             offset += len(piece)
@@ -60,7 +65,7 @@ class JobFiles:
 
     async def clear(self, job_id: ObjectId, name: str | None = None) -> None:
         """Remove a file, or all of a job's."""
-        condition = {"job_id": job_id} if name is None else {"job_id": job_id, "name": name}
+        condition = {"kind": self._kind, "job_id": job_id} if name is None else self._file(job_id, name)
         with pymongo.timeout(WRITE_SECONDS):
             await self._chunks.delete_many(condition, session=current_session())
 
@@ -68,11 +73,11 @@ class JobFiles:
         """The jobs that have files and were made long enough ago to be stored themselves."""
         before = ObjectId.from_datetime(now() - _STRAY_AFTER)
         with pymongo.timeout(READ_SECONDS):
-            return list(await self._chunks.distinct("job_id", {"job_id": {"$lt": before}}))
+            return list(await self._chunks.distinct("job_id", {"kind": self._kind, "job_id": {"$lt": before}}))
 
     async def _from(self, job_id: ObjectId, name: str, start: int) -> list[Row]:
         """The piece that holds a place, and some behind it."""
-        file = {"job_id": job_id, "name": name}
+        file = self._file(job_id, name)
         with pymongo.timeout(READ_SECONDS):
             holding = await self._chunks.find_one(
                 {**file, "offset": {"$lte": start}}, {"offset": 1}, sort=[("offset", -1)]
@@ -82,6 +87,9 @@ class JobFiles:
             return await self._chunks.find(
                 {**file, "offset": {"$gte": holding["offset"]}}, sort=[("offset", 1)], limit=_AT_ONCE
             ).to_list()
+
+    def _file(self, job_id: ObjectId, name: str) -> dict[str, Any]:
+        return {"kind": self._kind, "job_id": job_id, "name": name}
 
     @property
     def _chunks(self) -> AsyncCollection[Row]:

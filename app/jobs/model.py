@@ -45,9 +45,10 @@ def job_indexes() -> list[IndexModel]:
 
 
 class FileChunk(Document):
-    """A piece of a job's file: the bytes from `offset` on."""
+    """A piece of a job's file: the bytes from `offset` on. `kind`: of the job."""
 
     id: PydanticObjectId = Field(default_factory=PydanticObjectId, alias="_id")
+    kind: str
     job_id: PydanticObjectId
     name: str
     offset: int
@@ -57,6 +58,8 @@ class FileChunk(Document):
         name = "file_chunks"
         indexes: ClassVar = [
             IndexModel(
-                [("job_id", ASCENDING), ("name", ASCENDING), ("offset", ASCENDING)], name="place_v1", unique=True
+                [("kind", ASCENDING), ("job_id", ASCENDING), ("name", ASCENDING), ("offset", ASCENDING)],
+                name="place_v1",
+                unique=True,
             )
         ]

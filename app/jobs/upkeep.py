@@ -5,8 +5,6 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from bson import ObjectId
-
 from app.jobs.claims import Claim
 from app.jobs.endings import Endings
 from app.jobs.files import JobFiles
@@ -34,7 +32,7 @@ class Upkeep:
         self._endings = endings
         self._pool = pool
         self._strays: set[Claim] = set()
-        self._expire_at = 0.0
+        self._expire_at = self._drop_at = 0.0
 
     async def tidy(self, _: Sequence[str]) -> None:
         """One look, of the many that every process takes."""
@@ -42,6 +40,9 @@ class Upkeep:
         if time.monotonic() >= self._expire_at:
             self._expire_at = time.monotonic() + EXPIRY_SECONDS
             await self.expire()
+        if time.monotonic() >= self._drop_at:
+            self._drop_at = time.monotonic() + STRAY_SECONDS
+            await self.drop_stray_files()
 
     async def expire(self) -> None:
         """Remove jobs whose time is over, with their files."""
@@ -49,6 +50,12 @@ class Upkeep:
             for id in ids:
                 await self._rows.remove(id)
                 await self._files.clear(id)
+
+    async def drop_stray_files(self) -> None:
+        """Remove files whose job is gone: a process was killed while it removed both."""
+        owners = await self._files.owners()
+        for id in set(owners) - await self._rows.existing(owners):
+            await self._files.clear(id)
 
     async def _take_from_the_dead(self) -> None:
         """Let other processes go on with jobs whose process is dead, or does not know of them.
@@ -73,28 +80,3 @@ class Upkeep:
         for fault in results:
             if isinstance(fault, BaseException):
                 raise fault  # when all of them had their turn
-
-
-class StrayFiles:
-    """Files whose job is gone: a process was killed while it removed both."""
-
-    def __init__(self, files: JobFiles, kinds: Sequence[JobRepository[Any]]) -> None:
-        """`kinds`: all kinds of jobs that have files."""
-        self._files = files
-        self._kinds = kinds
-        self._look_at = 0.0
-
-    async def tidy(self, _: Sequence[str]) -> None:
-        """One look, of the many that every process takes."""
-        if time.monotonic() >= self._look_at:
-            self._look_at = time.monotonic() + STRAY_SECONDS
-            await self.drop()
-
-    async def drop(self) -> None:
-        """Remove them all."""
-        owners = await self._files.owners()
-        known: set[ObjectId] = set()
-        for kind in self._kinds:
-            known |= await kind.existing(owners)
-        for id in set(owners) - known:
-            await self._files.clear(id)

@@ -3,6 +3,7 @@
 import re
 import secrets
 import time
+from collections.abc import Mapping
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -78,17 +79,20 @@ def _template(scope: Scope) -> str:
 class BodyLimit:
     """Refuses a body over the limit: at once when its Content-Length says so, otherwise when it has come that far."""
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, max_bytes: int, others: Mapping[str, int] = {}) -> None:
+        """`others`: the limits of paths that take larger bodies, or smaller ones."""
         self.app = app
         self.max_bytes = max_bytes
+        self.others = others
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        sentence = f"The body is larger than {self.max_bytes} bytes."
+        limit = self.others.get(scope["path"], self.max_bytes)
+        sentence = f"The body is larger than {limit} bytes."
         announced = Headers(scope=scope).get("content-length", "")
-        if announced.isdigit() and int(announced) > self.max_bytes:
+        if announced.isdigit() and int(announced) > limit:
             await problem(PayloadTooLarge(sentence))(scope, receive, send)
             return
         received = 0
@@ -97,7 +101,7 @@ class BodyLimit:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
-            if received > self.max_bytes:
+            if received > limit:
                 raise HTTPException(413, sentence)  # the one error that FastAPI lets through while it reads a body
             return message
 

@@ -1,16 +1,18 @@
 """Time zones by the names of the IANA database."""
 
-from zoneinfo import ZoneInfo, available_timezones
+from importlib.resources import files
+from zoneinfo import ZoneInfo
 
 from app.kit.threads import in_thread
 
-TIME_ZONES = frozenset(available_timezones())
+TIME_ZONES = frozenset(files("tzdata").joinpath("zones").read_text().split())
+"""The same on every machine; an operating system's may lack some or count leap seconds."""
 
 
 def check_time_zone(name: str) -> str:
     """The name; raises ValueError with a sentence when there is no such zone."""
     if name not in TIME_ZONES:
-        raise ValueError("is not a time zone such as Europe/Berlin")
+        raise ValueError("is no time zone; one is named like Europe/Berlin, Asia/Shanghai or UTC")
     return name
 
 

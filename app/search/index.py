@@ -65,9 +65,9 @@ class TextIndex:
         except PyMongoError as error:
             logger.warning("search_index_not_released", error=type(error).__name__)  # its lease ends by itself
 
-    async def forget(self, group: ObjectId) -> None:
-        """The rows of a group are removed for good; in the transaction, if any, that removes them."""
-        await self.store.forget(group)
+    async def forget(self, *groups: ObjectId) -> None:
+        """The rows of these groups are removed for good; in the transaction, if any, that removes them."""
+        await self.store.forget(*groups)
 
     @property
     def table_name(self) -> str:

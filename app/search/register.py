@@ -9,7 +9,7 @@ from typing import Any
 
 import pymongo
 from bson import ObjectId
-from pymongo import ReturnDocument
+from pymongo import ReturnDocument, UpdateOne
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import DuplicateKeyError
 
@@ -133,12 +133,16 @@ class Register:
         }
         await self.change(holder, [{"$set": change}, {"$unset": "rebuild"}])
 
-    async def forget(self, group: ObjectId) -> None:
-        """Note that the rows of a group are gone for good; in the transaction, if any, that removes them."""
+    async def forget(self, *groups: ObjectId) -> None:
+        """Note that the rows of these groups are gone for good; in the transaction, if any, that removes them."""
+        note = {"$setOnInsert": {"index": self._name}}
+        session = current_session()
         with pymongo.timeout(WRITE_SECONDS):
-            await self._removed.update_one(
-                {"_id": group}, {"$setOnInsert": {"index": self._name}}, upsert=True, session=current_session()
-            )
+            if len(groups) == 1:
+                await self._removed.update_one({"_id": groups[0]}, note, upsert=True, session=session)
+            else:
+                writes = [UpdateOne({"_id": group}, note, upsert=True) for group in groups]
+                await self._removed.bulk_write(writes, session=session)
 
     async def forgotten(self) -> list[ObjectId]:
         """The groups that were removed, not yet taken out of the segments."""

@@ -73,7 +73,6 @@ def _about(request: StatsRequest, started: datetime) -> dict[str, str]:
         "Filter": ", ".join(f"{name}={text}" for name, text in sorted(request.filters.items())) or "none",
         "From": instant_text(request.since),
         "Before": instant_text(request.until),
-        "Time zone": request.tz,
         "Exported at": instant_text(started),
         "Version": __version__,
     }

@@ -97,6 +97,7 @@ class Turn(StoredDocument):
         name = "turns"
         indexes: ClassVar = [
             *ordered_by("created_at", "total_ms", owner="owner_id"),
+            *ordered_by("updated_at"),
             *found_by("model", "provider", "error.code", owner="owner_id", only=PRESENT),
             *found_unless("completed", "state", owner="owner_id"),
             *found_by("conversation_id"),

@@ -28,6 +28,8 @@ from app.webhooks.sender import GONE, Attempt, Sender
 
 LANE_WIDTH = 8
 """Attempts of one webhook at the same time, in one process."""
+MAX_WAITING = 100_000
+"""Deliveries that may wait for a webhook that fails: a receiver that is away must not fill the database."""
 MAX_LANES = 128
 """Webhooks that a process attends to at the same time."""
 _PAUSE_SECONDS = 1.0
@@ -82,7 +84,7 @@ class Dispatcher:
             raise_if_cancelled()
             self._news.clear()
             try:
-                for id in await self._deliveries.due():
+                for id in await self._webhooks.active_of(await self._deliveries.due()):
                     self._attend_to(id)
             except PyMongoError as error:
                 logger.warning("webhook_deliveries_not_read", error=type(error).__name__)
@@ -146,11 +148,12 @@ class Dispatcher:
                 await self._webhooks.note_success(id)
         elif failing_since is None:
             await self._webhooks.note_failure(id)
-        for attempt, outcome in zip(attempts, outcomes, strict=True):
-            if (reason := self._reason_to_disable(failing_since, attempt, outcome)) is not None:
-                logger.warning("webhook_disabled", webhook_id=str(id), status=attempt.status)
-                await self._webhooks.disable(id, reason)
-                break
+        reasons = [self._reason_to_disable(failing_since, *pair) for pair in zip(attempts, outcomes, strict=True)]
+        if failing_since is not None and await self._deliveries.has_more_waiting(id, MAX_WAITING):
+            reasons.append(f"More than {MAX_WAITING} deliveries were waiting for it.")
+        if (reason := next(filter(None, reasons), None)) is not None:
+            logger.warning("webhook_disabled", webhook_id=str(id), reason=reason)
+            await self._webhooks.disable(id, reason)
 
     def _outcome(self, delivery: Row, attempt: Attempt) -> dict[str, Any]:
         """What is stored of an attempt."""

@@ -34,6 +34,16 @@ class WebhookRepository(Repository[Webhook]):
         with pymongo.timeout(READ_SECONDS):
             return await self.collection.find({"active": True}, projection).to_list()
 
+    async def active_of(self, ids: Sequence[ObjectId]) -> list[ObjectId]:
+        """Those of the webhooks that are active."""
+        with pymongo.timeout(READ_SECONDS):
+            rows = await self.collection.find({"_id": {"$in": list(ids)}, "active": True}, {"_id": 1}).to_list()
+        return [row["_id"] for row in rows]
+
+    async def ids_of_owner(self, owner_id: ObjectId) -> list[ObjectId]:
+        with pymongo.timeout(READ_SECONDS):
+            return [row["_id"] for row in await self.collection.find({"owner_id": owner_id}, {"_id": 1}).to_list()]
+
     async def recipient(self, id: ObjectId) -> Row | None:
         """What is needed to deliver to an active webhook, its secrets among it."""
         projection = dict.fromkeys(("owner_id", "url", "secrets", "failing_since"), 1)
@@ -63,10 +73,6 @@ class WebhookRepository(Repository[Webhook]):
 
     async def disable(self, id: ObjectId, reason: str) -> None:
         await self._change({"_id": id, "active": True}, {"active": False, "disabled_reason": reason})
-
-    async def delete_of_owner(self, owner_id: ObjectId) -> None:
-        with pymongo.timeout(WRITE_SECONDS):
-            await self.collection.delete_many({"owner_id": owner_id}, session=current_session())
 
     async def _change(self, condition: Mapping[str, Any], values: Mapping[str, Any]) -> None:
         with pymongo.timeout(WRITE_SECONDS):
@@ -146,10 +152,12 @@ class DeliveryRepository(Repository[Delivery]):
         with pymongo.timeout(WRITE_SECONDS):
             await self.collection.delete_many({"webhook_id": webhook_id}, session=current_session())
 
-    async def delete_of_owner(self, owner_id: ObjectId) -> None:
-        """Those of a user's webhooks."""
-        with pymongo.timeout(WRITE_SECONDS):
-            await self.collection.delete_many({"owner_id": owner_id}, session=current_session())
+    async def has_more_waiting(self, webhook_id: ObjectId, count: int) -> bool:
+        """Whether more than so many deliveries of a webhook wait; counts no further."""
+        condition = {"state": "pending", "webhook_id": webhook_id}
+        with pymongo.timeout(READ_SECONDS):
+            row = await self.collection.find_one(condition, {"_id": 0, "state": 1}, skip=count, hint="due_v1")
+        return row is not None
 
     async def delete_of_conversation(self, conversation_id: ObjectId) -> None:
         """All but what says that it was deleted."""

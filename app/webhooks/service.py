@@ -12,7 +12,7 @@ from app.kit.clock import now
 from app.kit.editing import edited
 from app.kit.errors import Conflict, Forbidden, Invalid
 from app.kit.etag import Versions
-from app.kit.repository import Row, Scope
+from app.kit.repository import EVERYTHING, Row, Scope
 from app.kit.signatures import new_secret
 from app.webhooks.dispatcher import Dispatcher
 from app.webhooks.inbound import InboundHooks
@@ -90,7 +90,7 @@ class WebhookService:
         self.has_news()
         return row
 
-    async def delete(self, scope: Scope, id: ObjectId, versions: Versions) -> None:
+    async def delete(self, scope: Scope, id: ObjectId, versions: Versions = None) -> None:
         """Remove the webhook and its log. Cut short, the rest of the log expires."""
         await self.rows.delete(scope, id, versions=versions)
         await self.deliveries.delete_of_webhook(id)
@@ -138,9 +138,9 @@ class WebhookService:
         await self.inbound.rows.delete_of({"conversation_id": id})
 
     async def forget_owner(self, id: ObjectId) -> None:
-        """A user is removed."""
-        await self.rows.delete_of_owner(id)
-        await self.deliveries.delete_of_owner(id)
+        """A user is removed. Cut short, it can be done again."""
+        for each in await self.rows.ids_of_owner(id):
+            await self.delete(EVERYTHING, each)
         await self.inbound.rows.delete_of({"owner_id": id})
 
     async def _active(self, scope: Scope, id: ObjectId) -> Row:

@@ -79,6 +79,13 @@ ROUTES = {
     "GET /api/export-schedules/{id}": "export",
     "PATCH /api/export-schedules/{id}": "export",
     "DELETE /api/export-schedules/{id}": "export",
+    "POST /api/imports": "write",
+    "GET /api/imports": "read",
+    "GET /api/imports/{id}": "read",
+    "GET /api/imports/{id}/errors": "read",
+    "POST /api/imports/{id}/undo": "write",
+    "POST /api/imports/{id}/cancel": "write",
+    "DELETE /api/imports/{id}": "write",
     "POST /api/keys": "write",
     "POST /api/auth/token": "nothing",
     "POST /api/auth/revoke": "nothing",
@@ -200,6 +207,8 @@ async def anas(as_ana: httpx.AsyncClient, ana: Person, services: Services) -> di
     export = (await as_ana.post("/api/exports", json=exported)).json()["id"]
     assert (await as_ana.get(f"/api/exports/{export}", params={"wait": 30})).json()["state"] == "completed"
     schedule = (await as_ana.post("/api/export-schedules", json={"name": "Ana's", "export": exported})).json()["id"]
+    imported = (await as_ana.post("/api/imports", content=b'{"messages": []}')).json()["id"]
+    assert (await as_ana.get(f"/api/imports/{imported}", params={"wait": 30})).json()["state"] == "completed"
     account = await services.users.rows.account(ana.id)
     assert account is not None
     await services.access.sessions.open(account, None, Client("127.0.0.1", "test"))
@@ -214,6 +223,7 @@ async def anas(as_ana: httpx.AsyncClient, ana: Person, services: Services) -> di
         "hooks": (await as_ana.post("/api/hooks", json=hook)).json()["id"],
         "exports": export,
         "export-schedules": schedule,
+        "imports": imported,
         "sessions": session,
     }
 

@@ -27,3 +27,10 @@ def verbatim(worker: Worker, mongo_uri: str, tmp_path: Path) -> Iterator[Verbati
         client.drop_database(DATABASE)
         yield Verbatim(worker, mongo_uri, DATABASE, tmp_path)
         client.drop_database(DATABASE)
+
+
+@pytest.fixture
+def stored(verbatim: Verbatim) -> Iterator[Any]:
+    """The database that the commands use."""
+    with MongoClient[dict[str, Any]](verbatim.uri) as client:
+        yield client[verbatim.database]

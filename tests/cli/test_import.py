@@ -12,7 +12,6 @@ from typing import Any
 
 import httpx
 import pytest
-from pymongo import MongoClient
 
 from tests.cli.command import SCRIPT, Verbatim
 from tests.cli.files import wait_until, write_conversations
@@ -20,13 +19,6 @@ from tests.cli.files import wait_until, write_conversations
 pytestmark = [pytest.mark.mongod, pytest.mark.slow]
 
 KEY = "bootstrap-key-of-the-tests"
-
-
-@pytest.fixture
-def stored(verbatim: Verbatim) -> Iterator[Any]:
-    """The database that the commands use."""
-    with MongoClient[dict[str, Any]](verbatim.uri) as client:
-        yield client[verbatim.database]
 
 
 def assert_each_once(stored: Any, count: int, messages: int = 4) -> None:

@@ -14,6 +14,8 @@ import pytest
 from app.auth.model import ApiKey
 from app.conversations.model import Conversation, Message
 from app.conversations.resource import CONVERSATIONS, MESSAGES
+from app.imports.model import ImportJob
+from app.imports.repository import ImportedConversations
 from app.kit.documents import StoredDocument
 from app.kit.listing import parse_listing
 from app.kit.paging import Page
@@ -223,7 +225,7 @@ async def test_source_ids_are_looked_up_one_by_one(services: Services) -> None:
     rows = await LISTS["conversations"].fill(services)
     wanted = [f"source:{number}" for number in range(20)]
     async with profiled(services.database) as profile:
-        known = await services.conversations.rows.known_sources(OWNERS[0], wanted)
+        known = await ImportedConversations(services.database.cursors).known_sources(OWNERS[0], wanted)
         entry = await query(profile, rows)
 
     assert known == {"source:3", "source:9", "source:15"}
@@ -231,7 +233,7 @@ async def test_source_ids_are_looked_up_one_by_one(services: Services) -> None:
     assert entry["keysExamined"] <= 2 * len(wanted)
 
 
-@pytest.mark.parametrize("document", [User, ApiKey, Conversation, Message, Turn, Webhook, Delivery, Hook])
+@pytest.mark.parametrize("document", [User, ApiKey, Conversation, Message, Turn, ImportJob, Webhook, Delivery, Hook])
 def test_the_page_about_indexes_names_each_of_them(document: type[StoredDocument]) -> None:
     page = (Path(__file__).parents[2] / "docs/decisions/indexes.md").read_text()
 

@@ -90,7 +90,7 @@ async def test_imported_conversations_have_their_windows(
     file = tmp_path / "file.jsonl"
     file.write_text("\n".join(map(json.dumps, lines)))
 
-    report = await services.imports.run(file, ana.id)
+    report = await services.imports.service.run(file, ana.id)
     stored = await services.conversations.rows.collection.find({"owner_id": ana.id}).to_list()
 
     assert report.added == 3

@@ -3,17 +3,19 @@
 import asyncio
 import base64
 import hashlib
+import io
 from typing import Any
 
 import httpx
 import pytest
 from blockbuster import BlockBuster
 from bson import ObjectId
+from pyarrow import parquet
 
 from app.auth.schemas import KeyCreate
 from app.config import Settings
 from app.services import Services
-from tests.api.calls import fields_at_fault
+from tests.api.calls import fields_at_fault, new_conversation
 from tests.conftest import Person, client_of
 from tests.exports.files import column, export, fill, read_csv, read_jsonl, read_xlsx
 from tests.exports.jobs import ask, chunks, done, ended, file_of, look
@@ -54,6 +56,26 @@ async def test_a_workbook_is_written_whole(services: Services, as_ana: httpx.Asy
     assert (job["rows"], job["bytes"]) == (10, len(file.content))
     assert file.headers["content-disposition"] == f'attachment; filename="{job["filename"]}"'
     assert job["filename"].endswith(".xlsx")
+
+
+async def test_parquet_is_written_whole(services: Services, as_ana: httpx.AsyncClient, ana: Person) -> None:
+    await fill(services, ana.id, [f"text {number}" for number in range(10)])
+    job = await done(as_ana, format="parquet", columns=["seq", "content"])
+    table = parquet.read_table(io.BytesIO((await file_of(as_ana, job)).content))
+
+    assert table.to_pylist() == [{"seq": number + 1, "content": f"text {number}"} for number in range(10)]
+    assert job["rows"] == 10
+
+
+async def test_turns_are_exported_and_continued_like_messages(as_ana: httpx.AsyncClient) -> None:
+    conversation = await new_conversation(as_ana)
+    path = f"/api/conversations/{conversation['id']}/turns"
+    turn = (await as_ana.post(path, json={"content": "Hello"})).json()
+    first = await done(as_ana, "turns", columns=["id", "state"], format="jsonl")
+    second = await done(as_ana, "turns", columns=["id"], format="jsonl", since=first["token"])
+
+    assert read_jsonl((await file_of(as_ana, first)).content) == [{"id": turn["id"], "state": "completed"}]
+    assert read_jsonl((await file_of(as_ana, second)).content) == [{"id": turn["id"]}]
 
 
 @pytest.mark.parametrize(("format", "content"), [("csv", b"\xef\xbb\xbfContent\r\n"), ("jsonl", b"")])

@@ -69,6 +69,21 @@ async def test_the_next_export_has_what_was_created_or_changed_since(
 
 
 @pytest.mark.usefixtures("at_once")
+async def test_filters_and_searches_hold_in_what_has_changed_too(
+    services: Services, as_ana: httpx.AsyncClient, ana: Person
+) -> None:
+    filters = {"q": "mocha", "role": "user", "created_at__gte": "2026-01-01"}
+    first = await done(as_ana, filters=filters)
+    rows = await fill(services, ana.id, ["a mocha", "mocha of the assistant", "tea", "no", "MOCHA again"])
+    assert (await as_ana.patch(f"/api/messages/{rows[0]['_id']}", json={"metadata": {"a": "b"}})).status_code == 200
+
+    assert await contents(as_ana, await done(as_ana, filters=filters, since=first["token"])) == [
+        "MOCHA again",  # in the order of the changes
+        "a mocha",
+    ]
+
+
+@pytest.mark.usefixtures("at_once")
 async def test_what_was_hidden_and_shown_again_is_a_change(
     services: Services, as_ana: httpx.AsyncClient, ana: Person
 ) -> None:

@@ -12,12 +12,15 @@ from bson import ObjectId
 from app.mongod import find_mongod
 from tests.faults.audit import Stored, differences
 from tests.faults.authors import look_again
+from tests.faults.fleet import Fleet
 from tests.faults.nursery import Nursery
 from tests.faults.replica_set import ELECTION_TIMEOUT, Member, ReplicaSet
 from tests.faults.scenes import Scene, scene, writing
 from tests.faults.stories import asked
+from tests.faults.telling import SETTINGS, Telling
 from tests.processes import ServerProcess
 from tests.upstream import Upstream
+from tests.webhooks.receiver import Receiver
 
 pytestmark = [pytest.mark.mongod, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -70,6 +73,21 @@ async def test_answers_survive_the_death_of_the_primary(
 
     assert here.fleet.tracebacks == []
     assert longest < LONGEST_STALL
+
+
+async def test_webhooks_survive_the_death_of_the_primary(
+    tmp_path: Path, nursery: Nursery, replica_set: ReplicaSet
+) -> None:
+    settings = {"mongo_uri": replica_set.admin_uri, "database": f"verbatim_{ObjectId()}", **SETTINGS}
+    async with Receiver() as receiver, Fleet(nursery, tmp_path, 1, **settings) as fleet:
+        telling = Telling(fleet, receiver)
+        await telling.begin()
+        killed, _ = await asyncio.gather(replica_set.kill_primary(), telling.append(20))
+        await telling.append(20)
+        await replica_set.restart(killed)
+        await telling.check(40)
+
+    assert fleet.tracebacks == []
 
 
 async def test_answers_survive_a_primary_that_hangs(

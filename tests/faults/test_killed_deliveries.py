@@ -1,5 +1,6 @@
-"""The delivering process is killed in the middle of a delivery: another one delivers it, under the same id."""
+"""Servers are killed in the middle of telling webhooks: each event is delivered all the same, under one id."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -7,19 +8,16 @@ from typing import Any
 import pytest
 
 from tests.api.calls import new_conversation, say
+from tests.faults.fleet import Fleet
 from tests.faults.nursery import Nursery
+from tests.faults.telling import SETTINGS, Telling
 from tests.webhooks.conftest import log_of, subscribe, until
 from tests.webhooks.receiver import Receiver
 
 pytestmark = [pytest.mark.mongod, pytest.mark.slow]
 
-SETTINGS: dict[str, Any] = {
-    "webhook_allow": ["127.0.0.1"],
-    "webhook_timeout": 1.5,
-    "turn_lease": 1,
-    "log_level": "warning",
-    "search_builder": False,
-}
+KILLS = 3
+APPENDED_BETWEEN_KILLS = 15
 
 
 @pytest.fixture
@@ -50,4 +48,20 @@ async def test_a_delivery_outlives_the_process_that_was_at_it(
         assert [(row["event_id"], row["attempts"]) for row in log] == [(cut.id, 2)]
         await say(client, conversation, "afterwards")
         assert (await receiver.next()).data["content"] == "afterwards"
+        await client.delete(f"/api/webhooks/{webhook['id']}")
     assert receiver.is_silent
+
+
+async def test_nothing_is_lost_or_told_under_two_ids_when_servers_are_killed_again_and_again(
+    tmp_path: Path, nursery: Nursery, shared: dict[str, Any], receiver: Receiver
+) -> None:
+    async with Fleet(nursery, tmp_path, 3, **shared, **SETTINGS) as fleet:
+        telling = Telling(fleet, receiver)
+        await telling.begin()
+        for _ in range(KILLS):
+            victim = await fleet.pick(telling.rng)
+            await asyncio.gather(telling.append(APPENDED_BETWEEN_KILLS), fleet.kill(victim))
+        await telling.append(APPENDED_BETWEEN_KILLS)
+        await telling.check((KILLS + 1) * APPENDED_BETWEEN_KILLS)
+
+    assert fleet.tracebacks == []

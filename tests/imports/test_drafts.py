@@ -25,8 +25,8 @@ async def test_a_conversation_too_long_for_a_transaction_is_stored_like_others(
     services: Services, as_ana: httpx.AsyncClient, ana: Person, write: Write
 ) -> None:
     file = write([*numbered(2, messages=3), *numbered(4, messages=10)[2:]])
-    report = await services.imports.run(file, ana.id)
-    again = await services.imports.run(file, ana.id)
+    report = await services.imports.service.run(file, ana.id)
+    again = await services.imports.service.run(file, ana.id)
     rows = await stored(services, ana)
 
     assert (report.added, report.messages) == (4, 26)
@@ -44,7 +44,7 @@ async def test_a_text_too_long_for_a_transaction_is_stored(
 ) -> None:
     monkeypatch.setattr(drafts, "MAX_CHARACTERS", 5)
     messages = [{"role": "user", "content": text} for text in ("123456", "12", "345", "", "1234567")]
-    await services.imports.run(write([conversation(messages=messages)]), ana.id)
+    await services.imports.service.run(write([conversation(messages=messages)]), ana.id)
     said = await transcript(services, (await stored(services, ana))["jsonl:good"]["_id"])
 
     assert [each["content"] for each in said] == ["123456", "12", "345", "", "1234567"]
@@ -70,12 +70,12 @@ async def test_a_long_conversation_that_is_cut_short_is_not_seen_until_the_next_
     with monkeypatch.context() as patch:
         patch.setattr(messages, step, cut_short)
         with pytest.raises(KeyError, match="cut short"):
-            await services.imports.run(file, ana.id)
+            await services.imports.service.run(file, ana.id)
     for resource in ("conversations", "messages"):
         assert (await as_ana.get(f"/api/{resource}")).json()["items"] == []
     assert await messages.collection.count_documents({}) == {"insert_many": 6, "show": 10}[step]
 
-    assert (await services.imports.run(file, ana.id)).added == 1
+    assert (await services.imports.service.run(file, ana.id)).added == 1
     await assert_each_once(services, ana, 1, messages=10)
     assert len((await as_ana.get("/api/messages")).json()["items"]) == 10
 
@@ -86,7 +86,7 @@ async def test_imports_of_a_long_conversation_at_once_add_it_once(
     services: Services, as_ana: httpx.AsyncClient, ana: Person, write: Write
 ) -> None:
     file = write(numbered(2, messages=40))
-    reports = await asyncio.gather(*(services.imports.run(file, ana.id) for _ in range(4)))
+    reports = await asyncio.gather(*(services.imports.service.run(file, ana.id) for _ in range(4)))
 
     assert sum(report.added for report in reports) == 2
     await assert_each_once(services, ana, 2, messages=40)
@@ -96,7 +96,7 @@ async def test_imports_of_a_long_conversation_at_once_add_it_once(
 @pytest.mark.mongod
 @pytest.mark.slow
 async def test_a_very_long_conversation_is_stored_whole(services: Services, ana: Person, write: Write) -> None:
-    report = await services.imports.run(write(numbered(1, messages=10_000)), ana.id)
+    report = await services.imports.service.run(write(numbered(1, messages=10_000)), ana.id)
 
     assert (report.added, report.messages) == (1, 10_000)
     await assert_each_once(services, ana, 1, messages=10_000)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.imports import json_array, jsonl, records
+from app.imports import fields, json_array, jsonl, records
 from app.imports.records import ImportedConversation, ImportedMessage
 
 from .samples import GOOD, SURROGATE, bad, conversation, ids, line_of, only, read, with_message
@@ -141,5 +141,5 @@ def test_a_line_over_the_limit_is_skipped_whole(opened: Any, monkeypatch: pytest
 
 
 def test_the_limits_are_those_promised() -> None:
-    assert (records.TITLE_LIMIT, records.TAGS, records.TAG_LIMIT, records.CONTENT_LIMIT) == (500, 64, 100, 1 << 20)
+    assert (records.TITLE_LIMIT, fields.TAGS, fields.TAG_LIMIT, records.CONTENT_LIMIT) == (500, 64, 100, 1 << 20)
     assert jsonl.LINE_LIMIT == json_array.ITEM_LIMIT == 64 * 1024 * 1024

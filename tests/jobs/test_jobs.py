@@ -15,8 +15,8 @@ from app.database import Database
 from app.exports import model as exports
 from app.jobs.claims import ClaimLost
 from app.jobs.endings import MOST_DEATHS, MOST_FAULTS
+from app.jobs.files import JobFiles
 from app.jobs.model import FileChunk
-from app.jobs.upkeep import StrayFiles
 from app.kit.clock import now
 from app.kit.repository import EVERYTHING, Row
 from app.services import Services
@@ -305,9 +305,11 @@ async def test_files_of_no_job_are_removed_unless_their_job_may_still_come(servi
     old, young = ObjectId.from_datetime(now() - timedelta(hours=2)), ObjectId()
     for id in (old, young):
         await files.append(id, "file", 0, [b"abc"])
-    await StrayFiles(files, [services.exports.rows]).drop()
+    await JobFiles("of a newer version").append(old, "file", 0, [b"abc"])
+    await services.exports.jobs.upkeep.drop_stray_files()
 
-    assert await FileChunk.get_pymongo_collection().distinct("job_id") == [young]
+    kept = await FileChunk.get_pymongo_collection().find({}, {"_id": 0, "kind": 1, "job_id": 1}).to_list()
+    assert kept == [{"kind": "exports", "job_id": young}, {"kind": "of a newer version", "job_id": old}]
 
 
 async def test_a_stray_of_our_own_is_given_back_when_it_was_seen_twice(

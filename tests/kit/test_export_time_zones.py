@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from app.kit.export import FORMATS, ExportOptions, Heading, Row
-from app.kit.export.model import TIME_ZONES
+from app.kit.zones import TIME_ZONES
 
 AT = Heading("at", "At", "instant")
 

@@ -13,7 +13,7 @@ from app.kit.errors import PreconditionFailed
 from app.kit.etag import Versions
 from app.kit.repository import EVERYTHING, Row
 from app.kit.schemas import Input
-from app.kit.transactions import current_session
+from app.kit.transactions import beside, current_session, in_order
 from tests.kit.samples import SampleRepository, sample
 
 pytestmark = pytest.mark.mongod
@@ -130,3 +130,27 @@ async def test_a_patch_of_a_named_version_is_not_done_over_another(samples: Samp
 
     assert caught.value.headers["ETag"] == '"2"'
     assert caught.value.members["current"]["title"] == "first"
+
+
+async def test_what_is_read_beside_is_no_older_than_what_was_read_before(
+    database: Database, samples: SampleRepository
+) -> None:
+    """In a session of its own: one session serves one operation after the other."""
+    async with in_order(database.client):
+        first = current_session()
+        await store(samples, sample(1))
+        assert first is not None
+        written = first.operation_time
+        async with beside(database.client):
+            second = current_session()
+            assert second is not None
+            assert second is not first
+            assert (second.operation_time, second.cluster_time) == (written, first.cluster_time)
+            assert await samples.collection.count_documents({}, session=second) == 1
+        assert current_session() is first
+
+
+async def test_beside_nothing_it_is_a_session_like_another(database: Database) -> None:
+    async with beside(database.client):
+        assert current_session() is not None
+    assert current_session() is None

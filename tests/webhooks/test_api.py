@@ -176,6 +176,8 @@ async def test_what_is_removed_for_good_is_in_no_delivery(
 def test_the_document_describes_what_is_sent(app: Any) -> None:
     document = app.openapi()
 
+    assert document["paths"]["/api/webhooks"]["post"]["callbacks"]
+    assert document["paths"]["/api/hooks/{id}"]["post"]["security"] == []
     assert set(document["webhooks"]) == {*get_args(EventType), *get_args(NoticeType)}
     for name, described in document["webhooks"].items():
         operation = described["post"]

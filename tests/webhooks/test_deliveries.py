@@ -9,6 +9,7 @@ from bson import ObjectId
 
 from app.kit.clock import now
 from app.services import Services
+from app.webhooks import dispatcher
 from app.webhooks.dispatcher import LANE_WIDTH
 from app.webhooks.model import Delivery
 from app.webhooks.retries import Times
@@ -162,6 +163,21 @@ async def test_a_webhook_without_success_for_long_is_switched_off_and_on_again(
     heard, redelivered = await receiver.take(2)
     assert [heard.data["content"], redelivered.data["content"]] == ["heard", "lost"]
     assert redelivered.id == lost["event_id"]
+
+
+async def test_too_much_that_waits_switches_a_failing_webhook_off(
+    as_ana: httpx.AsyncClient, receiver: Receiver, soon: Times, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatcher, "MAX_WAITING", 5)
+    webhook = await subscribe(as_ana, receiver.url())
+    receiver.statuses = [500] * 100
+    conversation = await new_conversation(as_ana)
+    path = f"/api/conversations/{conversation['id']}/messages/bulk"
+    await as_ana.post(path, json={"messages": [{"role": "user", "content": "x"}] * 20})
+
+    off = await switched_off(as_ana, webhook)
+
+    assert off["disabled_reason"] == "More than 5 deliveries were waiting for it."
 
 
 async def test_slow_receivers_do_not_hold_up_the_others(

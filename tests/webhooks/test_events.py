@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
+from app.imports.service import ImportOptions
 from app.kit.repository import EVERYTHING
 from app.services import Services
 from tests.api.calls import new_conversation, say
@@ -160,7 +161,7 @@ async def test_an_import_is_told_conversation_by_conversation(
     short = {"id": "short", "title": "short", "messages": [message] * 3}
     long = {"id": "long", "title": "long", "messages": [message] * 2500}
     file.write_text(json.dumps(short) + "\n" + json.dumps(long) + "\n")
-    await services.imports.run(file, ana.id)
+    await services.imports.service.run(file, ana.id)
     conversation = await new_conversation(as_ana, title="last")
     await say(as_ana, conversation, "the only one")
 
@@ -171,6 +172,21 @@ async def test_an_import_is_told_conversation_by_conversation(
     assert [each.data["content"] for each in events if each.type == "message.created"] == ["the only one"]
     counts = {each.data["title"]: each.data["message_count"] for each in events if "title" in each.data}
     assert counts["long"] == 2500
+
+
+async def test_the_undo_of_an_import_is_told_conversation_by_conversation(
+    as_ana: httpx.AsyncClient, ana: Person, receiver: Receiver, services: Services, tmp_path: Any
+) -> None:
+    file = tmp_path / "two.jsonl"
+    long = [{"role": "user", "content": "Hi"}] * 2500
+    file.write_text("".join(json.dumps({"id": str(n), "messages": long[: n * 2499 + 1]}) + "\n" for n in range(2)))
+    row = await services.imports.run_here(file, ana.id, ImportOptions())
+    await subscribe(as_ana, receiver.url(), "conversation.deleted")
+    ids = {each["id"] for each in (await as_ana.get("/api/conversations")).json()["items"]}
+    await services.imports.undo_here(EVERYTHING, row["_id"], force=False, progress=lambda _: None)
+
+    events = await receiver.take(2)
+    assert {each.data["id"] for each in events} == ids
 
 
 async def test_a_webhook_hears_of_its_owners_rows_only(

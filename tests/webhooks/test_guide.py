@@ -31,6 +31,7 @@ def test_the_limits_are_those_of_the_code() -> None:
     for sentence in (
         f"up to {dispatcher.LANE_WIDTH} at a time",
         f"up to {service.MAX_PER_OWNER} webhooks, with {service.MAX_SECRETS} good secrets",
+        f"more than {dispatcher.MAX_WAITING:,} deliveries",
         f"has up to {inbound.MAX_PER_CONVERSATION}.",
         f"after {retries.Times().first.seconds} seconds",
         f"up to every {retries.LONGEST_WAIT.seconds // 3600}\n",

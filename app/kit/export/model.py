@@ -4,10 +4,10 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.resources import files
 from zoneinfo import ZoneInfo
 
 from app.kit.resource import Kind
+from app.kit.zones import check_time_zone
 
 Row = Sequence[object]
 """Values in the order of the headings: text, integers, numbers, booleans, aware datetimes, dates, ObjectIds, lists,
@@ -15,8 +15,6 @@ mappings or None."""
 
 EXCEL_ROWS = 1_048_576
 ABOUT = "About"
-TIME_ZONES = frozenset(files("tzdata").joinpath("zones").read_text().split())
-"""Names of the IANA database, the same on every machine; an operating system's may lack some or count leap seconds."""
 _SHEET_NAME = re.compile(r"(?!')[^\[\]:*?/\\\x00-\x1f]{1,24}(?<!')")
 
 
@@ -50,8 +48,7 @@ class ExportOptions:
             raise ValueError(f"{self.sheet_name!r} cannot name a sheet")
         if not 2 <= self.sheet_rows <= EXCEL_ROWS:
             raise ValueError(f"a sheet has 2 to {EXCEL_ROWS} rows, not {self.sheet_rows}")
-        if self.tz not in TIME_ZONES:
-            raise ValueError(f"{self.tz!r} is no time zone; one is named like Europe/Berlin, Asia/Shanghai or UTC")
+        check_time_zone(self.tz)
 
     @cached_property
     def zone(self) -> ZoneInfo:
