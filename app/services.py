@@ -191,6 +191,7 @@ def build_services(settings: Settings, database: Database) -> Services:
         transactions,
         max_message_bytes=settings.max_message_bytes,
     )
+    access = build_access(settings, cursors, transactions, users)
     models = LanguageModels(settings)
     changes = ChangeFeed(database.client[database.name])
     membership = Membership(WorkerRepository(lease_seconds=settings.turn_lease))
@@ -205,8 +206,8 @@ def build_services(settings: Settings, database: Database) -> Services:
     services = Services(
         settings=settings,
         database=database,
-        users=UserService(users, transactions),
-        access=build_access(settings, cursors, transactions, users),
+        users=UserService(users, transactions, end_sessions=access.sessions.rows.remove_of_user),
+        access=access,
         conversations=transcripts,
         search=MessageSearch(
             messages,

@@ -16,6 +16,7 @@ from app.imports.streams import UnreadableSource
 from app.kit.errors import Conflict
 from app.kit.repository import EVERYTHING, Row
 from app.services import Services
+from app.turns.model import Worker
 from tests.conftest import Person
 from tests.imports.conftest import Write
 from tests.imports.samples import conversation
@@ -44,6 +45,7 @@ async def test_an_import_is_remembered_with_its_bad_records(services: Services, 
     assert (row["filename"], row["conversations"], row["messages"], row["bad"]) == ("file.jsonl", 2, 4, 3)
     assert row["bytes"] == row["bytes_read"] > 0
     assert row["finished_at"] is not None
+    assert await Worker.get_pymongo_collection().count_documents({}) == 0  # the command has left
     assert [each["position"] for each in row["bad_first"]] == [3, 4, 5]
     found = await errors_of(services, row["_id"])
     assert [each["position"] for each in found] == [3, 4, 5]
