@@ -26,8 +26,9 @@ _SENT: dict[str, Any] = {
     "tags": ["webhooks"],
     "status_code": 204,
     "responses": {
-        204: {"description": "Delivered, as any 2xx. Anything else, or nothing in time, is tried again for a day"},
+        204: {"description": "Delivered, as any 2xx"},
         410: {"description": "Gone: the webhook is switched off"},
+        "4XX": {"description": "Tried again for a day, as after anything else, or nothing in time"},
     },
     "openapi_extra": {"parameters": _SIGNATURE},
 }

@@ -1,5 +1,6 @@
 """/api/webhooks: what users do with them, and what nobody can."""
 
+import json
 from typing import Any, get_args
 
 import httpx
@@ -196,6 +197,8 @@ def test_what_is_described_is_what_is_sent(payload: type[BaseModel], members: se
 def test_the_document_describes_what_is_sent(app: Any) -> None:
     document = app.openapi()
 
+    described = [document["webhooks"], document["paths"]["/api/webhooks"], document["paths"]["/api/hooks/{id}"]]
+    assert "HTTPValidationError" not in json.dumps(described)
     assert document["paths"]["/api/webhooks"]["post"]["callbacks"]
     assert document["paths"]["/api/hooks/{id}"]["post"]["security"] == []
     assert set(document["webhooks"]) == {*get_args(EventType), *get_args(NoticeType)}
