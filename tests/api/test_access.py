@@ -168,6 +168,7 @@ def clients(
     return {"anonymous": anonymous, "user": as_ana, "analyst": as_analyst, "admin": as_admin}
 
 
+@pytest.mark.mongod  # summaries are added up by the database
 @pytest.mark.parametrize("who", MAY)
 async def test_a_role_may_do_what_the_table_says(clients: dict[str, httpx.AsyncClient], who: str) -> None:
     for route, need in ROUTES.items():
