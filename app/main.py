@@ -41,7 +41,7 @@ from app.config import Settings
 from app.conversations import text_index
 from app.kit.hardening import HeadLimit, SecurityHeaders
 from app.kit.logs import configure_logs
-from app.kit.middleware import BodyLimit, RequestContext
+from app.kit.middleware import BodyLimit, HeadRequests, RequestContext
 from app.kit.problems import speak_problems
 from app.kit.streaming import Drain
 from app.services import Services, open_services
@@ -126,6 +126,7 @@ def build_app(settings: Settings, lifespan: Lifespan | None = None) -> FastAPI:
     )
     speak_problems(app)
     document_credentials(app)
+    app.add_middleware(HeadRequests)
     app.add_middleware(Authentication)
     app.add_middleware(RateLimiting)
     larger = {f"/api{imports.PATH}": settings.import_max_bytes}
