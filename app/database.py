@@ -26,6 +26,7 @@ from app.auth.signing import SigningKey
 from app.auth.throttle import LoginAttempts
 from app.config import Settings
 from app.conversations.model import Conversation, Message
+from app.conversations.share_model import Revocation, ShareLink
 from app.exports.model import ExportJob, ExportSchedule
 from app.imports.model import ImportJob
 from app.jobs.model import FileChunk
@@ -35,6 +36,7 @@ from app.kit.logs import logger
 from app.kit.monitoring import listeners
 from app.kit.paging import Cursors
 from app.kit.transactions import Transactions
+from app.limits.model import RateCount, Spending
 from app.mongod import EmbeddedMongod, find_mongod
 from app.rooms.model import Presence
 from app.search.model import SearchBlock, SearchIndex, SearchKeys, SearchRemoved, SearchSegment
@@ -51,6 +53,10 @@ DOCUMENTS: list[type[Document]] = [
     LoginAttempts,
     Conversation,
     Message,
+    ShareLink,
+    Revocation,
+    RateCount,
+    Spending,
     Turn,
     TurnEvents,
     Worker,

@@ -23,6 +23,7 @@ from app.api import (
     messages,
     metrics,
     search,
+    sharing,
     socket,
     stats,
     training,
@@ -34,6 +35,7 @@ from app.api import (
 from app.api.authentication import Authentication
 from app.api.docs import OPENAPI_PATH, add_docs
 from app.api.openapi_security import document_credentials
+from app.api.rate_limits import RateLimiting
 from app.bootstrap import ensure_admin
 from app.config import Settings
 from app.conversations import text_index
@@ -53,7 +55,8 @@ CORS: Mapping[str, Any] = {
         "X-Request-Id",
     ],
     "expose_headers": [
-        *("Content-Disposition", "ETag", "Link", "Location", "Retry-After", "WWW-Authenticate", "X-Request-Id"),
+        *("Content-Disposition", "ETag", "Link", "Location", "RateLimit", "RateLimit-Policy", "Retry-After"),
+        *("WWW-Authenticate", "X-Request-Id"),
     ],
     "max_age": 600,
 }
@@ -75,6 +78,7 @@ RESOURCES = (
     socket,
     webhooks,
     hooks,
+    sharing,
     auth,
 )  # the busiest first: routes are matched in this order
 
@@ -124,15 +128,17 @@ def build_app(settings: Settings, lifespan: Lifespan | None = None) -> FastAPI:
     document_credentials(app)
     app.add_middleware(HeadRequests)
     app.add_middleware(Authentication)
+    app.add_middleware(RateLimiting)
     larger = {f"/api{imports.PATH}": settings.import_max_bytes}
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, others=larger)
     app.add_middleware(HeadLimit, max_url_bytes=MAX_URL_BYTES, max_header_bytes=MAX_HEADER_BYTES)
     if settings.allowed_origins:
         app.add_middleware(CORSMiddleware, allow_origins=settings.allowed_origins, **CORS)
     app.add_middleware(SecurityHeaders)
-    app.add_middleware(RequestContext)
+    app.add_middleware(RequestContext, secrets_in_paths=sharing.LINK_PATH)
     for module in RESOURCES:
         app.include_router(module.routes, prefix="/api")
+    app.include_router(sharing.public, prefix="/api")
     app.include_router(health.routes)
     app.include_router(metrics.routes)
     app.webhooks.include_router(webhook_events.told)

@@ -12,10 +12,13 @@ from app.auth.access import Access, build_access
 from app.auth.service import KeyService
 from app.config import Settings
 from app.conversations.content_index import content_index
+from app.conversations.links import LinkRepository, Links
 from app.conversations.matches import MatchRepository
 from app.conversations.repository import ConversationRepository, DeletedConversationRepository, MessageRepository
+from app.conversations.revocations import Revocations
 from app.conversations.search import MessageSearch
 from app.conversations.service import ConversationService
+from app.conversations.sharing import ShareRepository, Sharing
 from app.database import Database, open_database
 from app.exports.jobs import ExportJobs, ExportQuota
 from app.exports.repository import ExportRepository, ScheduleRepository
@@ -32,6 +35,8 @@ from app.kit.errors import Conflict
 from app.kit.etag import Versions
 from app.kit.repository import EVERYTHING, Repository, Scope
 from app.kit.turnstile import Turnstile
+from app.limits.assembly import Limits, build_limits
+from app.limits.quotas import Quotas
 from app.llm.service import LanguageModels
 from app.rooms.repository import PresenceRepository, TranscriptRepository
 from app.rooms.service import Rooms
@@ -67,12 +72,15 @@ class Services:
     users: UserService
     access: Access
     conversations: ConversationService
+    sharing: Sharing
+    links: Links
     search: MessageSearch
     turns: TurnService
     imports: ImportJobs
     exports: ExportJobs
     schedules: ExportSchedules
     models: LanguageModels
+    limits: Limits
     changes: ChangeFeed
     housekeeping: Housekeeping
     rooms: Rooms
@@ -101,6 +109,7 @@ class Services:
     def open(self) -> None:
         """Follow what other processes write, and see to the turns of all of them."""
         self.changes.open()
+        self.limits.rates.open()
         self.housekeeping.open()
         self.content_index.open(builds=self.settings.search_builder)
         if self.settings.webhook_delivery:
@@ -115,8 +124,10 @@ class Services:
         await self.exports.jobs.aclose()
         await self.imports.jobs.aclose()
         await self.turns.runner.aclose(self.settings.drain_timeout)
+        await self.limits.aclose()
         await self.webhooks.aclose()
         await self.rooms.aclose()
+        await self.sharing.revocations.aclose()
         await self.housekeeping.aclose()
         await self.content_index.aclose()
         await self.changes.aclose()
@@ -143,6 +154,8 @@ class Services:
             await self.schedules.rows.delete_of_owner(id)
             await self.users.delete(scope, id)
             await self.keys.rows.delete_of_user(id)
+            await self.sharing.rows.forget_user(id)
+            await self.links.rows.delete_of({"owner_id": id})
             await self.access.sessions.rows.remove_of_user(id)
 
         with self.keys.forgetting():
@@ -164,6 +177,7 @@ class Services:
             await self.turns.purge(id)
             await self.conversations.purge(scope, id)
             await self.webhooks.forget_conversation(id)
+            await self.links.rows.delete_of({"conversation_id": id})
 
 
 @asynccontextmanager
@@ -196,7 +210,10 @@ def build_services(settings: Settings, database: Database) -> Services:
     changes = ChangeFeed(database.client[database.name])
     membership = Membership(WorkerRepository(lease_seconds=settings.turn_lease))
     turn_rows = TurnRepository(cursors, turnstile)
-    turns, housekeeping = _build_turns(settings, database, turn_rows, transcripts, models, changes, membership)
+    limits = build_limits(settings)
+    turns, housekeeping = _build_turns(
+        settings, database, turn_rows, transcripts, models, changes, membership, limits.quotas
+    )
     rooms = Rooms(conversations, turns.rows, TranscriptRepository(cursors), PresenceRepository(), membership, changes)
     housekeeping.inherit(rooms.tidy)
     exports = _build_exports(settings, database, users, membership, changes)
@@ -209,6 +226,8 @@ def build_services(settings: Settings, database: Database) -> Services:
         users=UserService(users, transactions, end_sessions=access.sessions.rows.remove_of_user),
         access=access,
         conversations=transcripts,
+        sharing=Sharing(ShareRepository(cursors), transactions, Revocations(changes)),
+        links=Links(LinkRepository(cursors), conversations, messages),
         search=MessageSearch(
             messages,
             MatchRepository(cursors),
@@ -221,6 +240,7 @@ def build_services(settings: Settings, database: Database) -> Services:
         exports=exports,
         schedules=ExportSchedules(ScheduleRepository(cursors), exports, transactions),
         models=models,
+        limits=limits,
         changes=changes,
         housekeeping=housekeeping,
         rooms=rooms,
@@ -256,6 +276,7 @@ def _build_turns(
     models: LanguageModels,
     changes: ChangeFeed,
     membership: Membership,
+    quotas: Quotas,
 ) -> tuple[TurnService, Housekeeping]:
     events = EventRepository()
     finisher = TurnFinisher(rows, events, conversations, database.transactions)
@@ -278,6 +299,7 @@ def _build_turns(
         models,
         membership,
         database.transactions,
+        quotas,
         default_model=settings.default_model,
     )
     exchanges = Exchanges(conversations, max_message_bytes=settings.max_message_bytes)
