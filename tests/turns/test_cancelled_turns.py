@@ -87,7 +87,6 @@ async def test_nobody_cancels_what_is_not_theirs(
 async def test_another_process_cancels_within_a_second(
     ana: Person, conversation: str, services: Services, other: Services, upstream: Upstream
 ) -> None:
-    services.open()
     await services.changes.opened()
     begun = await begin(services, ana, conversation)
     upstream.gate.release()
