@@ -20,6 +20,7 @@ from pymongo.errors import (
     PyMongoError,
 )
 
+from app.audit.model import AuditEntry
 from app.auth.model import ApiKey
 from app.auth.session_model import RefreshToken, Session
 from app.auth.signing import SigningKey
@@ -43,6 +44,7 @@ from app.users.model import User
 from app.webhooks.model import Delivery, Hook, RelayState, Webhook
 
 DOCUMENTS: list[type[Document]] = [
+    AuditEntry,
     User,
     ApiKey,
     Session,

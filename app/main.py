@@ -12,6 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from app import __version__
 from app.api import (
+    audit,
     auth,
     conversations,
     export_schedules,
@@ -31,9 +32,11 @@ from app.api import (
     webhook_events,
     webhooks,
 )
+from app.api.audit_trail import AuditTrail
 from app.api.authentication import Authentication
 from app.api.docs import OPENAPI_PATH, add_docs
 from app.api.openapi_security import document_credentials
+from app.audit import keeping
 from app.bootstrap import ensure_admin
 from app.config import Settings
 from app.conversations import text_index
@@ -76,6 +79,7 @@ RESOURCES = (
     webhooks,
     hooks,
     auth,
+    audit,
 )  # the busiest first: routes are matched in this order
 
 
@@ -89,6 +93,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         async with open_services(settings) as services:
             await ensure_admin(services)
             await text_index.settle(services.search.text_language)
+            await keeping.settle(settings.audit_days)
             serve_with(app, services, Drain())
             _drain_on_signals(app.state.drain)
             yield
@@ -122,6 +127,7 @@ def build_app(settings: Settings, lifespan: Lifespan | None = None) -> FastAPI:
     )
     speak_problems(app)
     document_credentials(app)
+    app.add_middleware(AuditTrail)
     app.add_middleware(Authentication)
     larger = {f"/api{imports.PATH}": settings.import_max_bytes}
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, others=larger)

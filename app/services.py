@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from bson import ObjectId
 
+from app.audit.repository import AuditRepository
 from app.auth.access import Access, build_access
 from app.auth.service import KeyService
 from app.config import Settings
@@ -72,6 +73,7 @@ class Services:
     database: Database
     users: UserService
     access: Access
+    audit: AuditRepository
     conversations: ConversationService
     search: MessageSearch
     turns: TurnService
@@ -97,6 +99,7 @@ class Services:
             self.conversations.rows,
             self.conversations.messages,
             self.turns.rows,
+            self.audit,
         )
         return {each.resource.name: each for each in rows}
 
@@ -213,6 +216,7 @@ def build_services(settings: Settings, database: Database) -> Services:
         database=database,
         users=UserService(users, transactions),
         access=build_access(settings, cursors, transactions, users),
+        audit=AuditRepository(cursors),
         conversations=transcripts,
         search=MessageSearch(
             messages,

@@ -19,7 +19,9 @@ ROLE_PERMISSIONS: Mapping[Role, frozenset[Permission]] = {
     "admin": frozenset({"read", "write", "export", "admin"}),
 }
 ROLES_THAT_SEE_EVERYTHING: frozenset[Role] = frozenset({"analyst", "admin"})
-PRIVATE_RESOURCES = frozenset({"keys", "sessions", "webhooks", "deliveries", "hooks", "exports", "export-schedules"})
+PRIVATE_RESOURCES = frozenset(
+    {"keys", "sessions", "webhooks", "deliveries", "hooks", "exports", "export-schedules", "audit"}
+)
 """Resources of which only admins see other people's rows."""
 
 
