@@ -37,6 +37,7 @@ from app.kit.monitoring import listeners
 from app.kit.paging import Cursors
 from app.kit.transactions import Transactions
 from app.mongod import EmbeddedMongod, find_mongod
+from app.privacy.model import Erasure, Hold, RetentionPolicy
 from app.rooms.model import Presence
 from app.search.model import SearchBlock, SearchIndex, SearchKeys, SearchRemoved, SearchSegment
 from app.turns.model import Turn, TurnEvents, Worker
@@ -71,6 +72,9 @@ DOCUMENTS: list[type[Document]] = [
     ExportSchedule,
     ImportJob,
     FileChunk,
+    Hold,
+    Erasure,
+    RetentionPolicy,
 ]
 
 CLIENT_OPTIONS: dict[str, Any] = {

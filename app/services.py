@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any
 
 from bson import ObjectId
 
@@ -29,11 +29,10 @@ from app.jobs.files import JobFiles
 from app.jobs.service import JobOptions, Jobs
 from app.kit.addresses import AddressGuard
 from app.kit.changes import ChangeFeed
-from app.kit.errors import Conflict
-from app.kit.etag import Versions
-from app.kit.repository import EVERYTHING, Repository, Scope
+from app.kit.repository import Repository
 from app.kit.turnstile import Turnstile
 from app.llm.service import LanguageModels
+from app.privacy.assembly import Privacy, build_privacy
 from app.rooms.repository import PresenceRepository, TranscriptRepository
 from app.rooms.service import Rooms
 from app.search.index import TextIndex
@@ -61,11 +60,6 @@ from app.webhooks.sender import Sender
 from app.webhooks.service import WebhookService
 from app.webhooks.subscriptions import Subscriptions
 
-Fate = Literal["delete", "keep"]
-"""What becomes of a deleted user's conversations."""
-
-PURGE_BATCH = 100
-
 
 @dataclass(frozen=True)
 class Services:
@@ -86,6 +80,7 @@ class Services:
     rooms: Rooms
     content_index: TextIndex
     webhooks: WebhookService
+    privacy: Privacy
 
     @property
     def keys(self) -> KeyService:
@@ -116,10 +111,12 @@ class Services:
             self.webhooks.open()
         self.exports.open(self.sources, slice_rows=self.settings.export_slice_rows)
         self.schedules.open()
+        self.privacy.upkeep.open()
         self.imports.open()
 
     async def aclose(self) -> None:
         """Let running turns finish for a while, then close what is open."""
+        await self.privacy.upkeep.aclose()
         await self.schedules.aclose()
         await self.exports.jobs.aclose()
         await self.imports.jobs.aclose()
@@ -131,48 +128,6 @@ class Services:
         await self.changes.aclose()
         await self.access.aclose()
         await self.models.aclose()
-
-    async def delete_user(
-        self, scope: Scope, id: ObjectId, conversations: Fate | None, versions: Versions = None
-    ) -> None:
-        """Remove a user with keys; their conversations are deleted for good, or kept for admins to see.
-
-        Without a word about the conversations a user who has some stays: raises Conflict. Every refusal comes before
-        anything is lost. Cut short, the user is disabled and it can be done again: the user goes last.
-        """
-        await self.users.rows.get(scope, id)
-        owned = self.conversations.rows
-        if conversations is None and await owned.ids_of_owner(id, limit=1):
-            raise Conflict(
-                "This user has conversations; say conversations=delete or conversations=keep.",
-                reason="user_has_conversations",
-            )
-
-        async def remove() -> None:
-            await self.schedules.rows.delete_of_owner(id)
-            await self.users.delete(scope, id)
-            await self.keys.rows.delete_of_user(id)
-            await self.access.sessions.rows.remove_of_user(id)
-
-        with self.keys.forgetting():
-            await self.users.disable(scope, id, versions)  # so that no conversation is added any more
-        await self.imports.delete_of_user(id)
-        while conversations == "delete" and (ids := await owned.ids_of_owner(id, limit=PURGE_BATCH)):
-            for each in ids:
-                await self.purge_conversation(EVERYTHING, each)
-        await self.exports.delete_of_user(id)
-        await self.webhooks.forget_owner(id)
-        with self.keys.forgetting():
-            await self.database.transactions.run(remove)
-
-    async def purge_conversation(self, scope: Scope, id: ObjectId, versions: Versions = None) -> None:
-        """Remove a conversation with its messages and turns for good. Cut short, it can be done again."""
-        await self.conversations.condemn(scope, id, versions)
-        await self.turns.cancel_all(EVERYTHING, id)
-        async with self.conversations.alone(id):
-            await self.turns.purge(id)
-            await self.conversations.purge(scope, id)
-            await self.webhooks.forget_conversation(id)
 
 
 @asynccontextmanager
@@ -211,11 +166,15 @@ def build_services(settings: Settings, database: Database) -> Services:
     housekeeping.inherit(exports.jobs.upkeep.tidy)
     imports = build_imports(settings, cursors, transactions, conversations, messages, membership, changes)
     housekeeping.inherit(imports.jobs.upkeep.tidy)
-    services = Services(
+    user_service = UserService(users, transactions)
+    access = build_access(settings, cursors, transactions, users)
+    schedules = ExportSchedules(ScheduleRepository(cursors), exports, transactions)
+    webhooks = _build_webhooks(settings, database, transcripts, turns, users)
+    return Services(
         settings=settings,
         database=database,
-        users=UserService(users, transactions),
-        access=build_access(settings, cursors, transactions, users),
+        users=user_service,
+        access=access,
         audit=AuditRepository(cursors),
         conversations=transcripts,
         search=MessageSearch(
@@ -228,16 +187,17 @@ def build_services(settings: Settings, database: Database) -> Services:
         turns=turns,
         imports=imports,
         exports=exports,
-        schedules=ExportSchedules(ScheduleRepository(cursors), exports, transactions),
+        schedules=schedules,
         models=models,
         changes=changes,
         housekeeping=housekeeping,
         rooms=rooms,
         content_index=index,
-        webhooks=_build_webhooks(settings, database, transcripts, turns, users),
+        webhooks=webhooks,
+        privacy=build_privacy(
+            cursors, transactions, user_service, access, transcripts, turns, imports, exports, schedules, webhooks
+        ),
     )
-    imports.remove_with(services.purge_conversation)
-    return services
 
 
 def _build_exports(

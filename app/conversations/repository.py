@@ -144,7 +144,9 @@ class ConversationRepository(Repository[Conversation]):
     async def ids_of_owner(self, owner_id: ObjectId, *, limit: int) -> list[ObjectId]:
         """Ids of an owner's conversations, deleted ones included."""
         with pymongo.timeout(READ_SECONDS):
-            rows = await self.collection.find({"owner_id": owner_id}, {"_id": 1}, limit=limit).to_list()
+            rows = await self.collection.find(
+                {"owner_id": owner_id}, {"_id": 1}, limit=limit, session=current_session()
+            ).to_list()
         return [row["_id"] for row in rows]
 
     async def held_of_owner(self, owner_id: ObjectId) -> ObjectId | None:
@@ -153,6 +155,11 @@ class ConversationRepository(Repository[Conversation]):
         with pymongo.timeout(READ_SECONDS):
             row = await self.collection.find_one(condition, {"_id": 1}, session=current_session())
         return None if row is None else row["_id"]
+
+    async def hold_state(self, id: ObjectId) -> Row | None:
+        """Whether the conversation is there, whatever its status, and {hold_id}."""
+        with pymongo.timeout(READ_SECONDS):
+            return await self.collection.find_one({"_id": id}, {"hold_id": 1}, session=current_session())
 
     async def put_hold(self, id: ObjectId, old: ObjectId | None, new: ObjectId | None) -> bool:
         """Put the conversation under a hold in the place of another one; False when that is not what it is under, or

@@ -10,6 +10,7 @@ from bson import ObjectId
 from app.audit.audited import AuditedRepository
 from app.audit.trail import record
 from app.kit.deadlines import READ_SECONDS, WRITE_SECONDS
+from app.kit.repository import Row
 from app.kit.transactions import current_session
 from app.users.model import Role, User
 from app.users.resource import USERS
@@ -75,9 +76,13 @@ class UserRepository(AuditedRepository[User]):
 
     async def hold_of(self, id: ObjectId) -> ObjectId | None:
         """The legal hold that the user is under; None without one, or when they are gone."""
-        with pymongo.timeout(READ_SECONDS):
-            row = await self.collection.find_one({"_id": id}, {"hold_id": 1}, session=current_session())
+        row = await self.hold_state(id)
         return None if row is None else row.get("hold_id")
+
+    async def hold_state(self, id: ObjectId) -> Row | None:
+        """Whether the user is there, and {hold_id}."""
+        with pymongo.timeout(READ_SECONDS):
+            return await self.collection.find_one({"_id": id}, {"hold_id": 1}, session=current_session())
 
     async def put_hold(self, id: ObjectId, old: ObjectId | None, new: ObjectId | None) -> bool:
         """Put the user under a hold in the place of another one; False when that is not what they are under."""

@@ -95,7 +95,7 @@ async def test_a_deletion_that_was_cut_short_locks_out_and_can_be_done_again(
         raise asyncio.CancelledError
 
     with monkeypatch.context() as patched:
-        patched.setattr(type(services), "purge_conversation", cut)
+        patched.setattr(type(services.privacy.purging), "purge", cut)
         with pytest.raises(asyncio.CancelledError):
             await as_admin.delete(f"/api/users/{ana.id}", params={"conversations": "delete"})
 
