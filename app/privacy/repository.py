@@ -25,6 +25,7 @@ from app.privacy.model import Erasure, Hold, RetentionPolicy
 from app.privacy.resource import ERASURES, HOLDS, POLICIES
 
 BATCH = 200
+HANDED_OUT_AT_ONCE = 50
 _OLDEST_FIRST = Sort("created_at")
 _AGED = dict.fromkeys(("owner_id", "hold_id", "version", "message_count", "last_message_at", "created_at"), 1)
 
@@ -171,7 +172,7 @@ class PersonalRows(Repository[StoredDocument]):
         while True:
             selected = condition if position is None else {"$and": [condition, after(_OLDEST_FIRST, position)]}
             with pymongo.timeout(EXPORT_PAGE_SECONDS):
-                run = await self._read(selected, projection, _OLDEST_FIRST, BATCH, session=None)
+                run = await self._read(selected, projection, _OLDEST_FIRST, HANDED_OUT_AT_ONCE, session=None)
             if run.rows:
                 yield run.rows
             position = run.end(_OLDEST_FIRST)

@@ -155,7 +155,11 @@ WRITES = [
     for route, need in ROUTES.items()
     if not route.startswith("GET") and need not in {"nothing", "anything", "signature", "read"}
 ]
-LISTS = [route for route in ROUTES if route.startswith("GET /api") and "{id}" not in route and "/me" not in route]
+LISTS = [
+    route
+    for route, need in ROUTES.items()
+    if route.startswith("GET /api") and "{id}" not in route and "/me" not in route and need != "admin"
+]
 
 
 def routes_of(app: FastAPI) -> Iterator[str]:
@@ -240,6 +244,7 @@ async def anas(as_ana: httpx.AsyncClient, ana: Person, services: Services) -> di
         "exports": export,
         "export-schedules": schedule,
         "imports": imported,
+        **{name: str(ObjectId()) for name in ("audit", "holds", "erasures", "retention")},  # those are nobody's
         "sessions": session,
     }
 
@@ -248,7 +253,8 @@ async def anas(as_ana: httpx.AsyncClient, ana: Person, services: Services) -> di
 async def test_what_is_anas_does_not_exist_for_ben(
     as_ana: httpx.AsyncClient, as_ben: httpx.AsyncClient, anas: dict[str, str]
 ) -> None:
-    before = {route: (await ask(as_ana, route, anas[collection_of(route)])).text for route in WITH_ID if "GET" in route}
+    shown = [route for route in WITH_ID if "GET" in route and ROUTES[route] != "admin" and not route.endswith("/data")]
+    before = {route: (await ask(as_ana, route, anas[collection_of(route)])).text for route in shown}
 
     for route in WITH_ID:
         hers = await ask(as_ben, route, anas[collection_of(route)])

@@ -27,10 +27,8 @@ async def opened(client: httpx.AsyncClient, id: object) -> tuple[dict[str, Any],
         assert archive.testzip() is None
         files = {name: archive.read(name).decode() for name in archive.namelist()}
     manifest = json.loads(files.pop("manifest.json"))
-    rows = {
-        name.removesuffix(".jsonl"): [json.loads(line) for line in text.splitlines()] for name, text in files.items()
-    }
-    return manifest, rows
+    lines = {name.removesuffix(".jsonl"): text.splitlines() for name, text in files.items()}
+    return manifest, {name: [json.loads(line) for line in each] for name, each in lines.items()}
 
 
 async def test_everything_of_ana_is_in_it_and_no_secret(as_ana: httpx.AsyncClient, ana: Person, life: Life) -> None:
@@ -75,10 +73,8 @@ async def test_only_oneself_and_admins_get_it(
 async def test_it_is_made_in_constant_memory(services: Services, ana: Person) -> None:
     for part in range(8):
         rows = [
-            Message(
-                conversation_id=ana.id, owner_id=ana.id, seq=100 * part + number + 1, role="user", content="w" * 50_000
-            )
-            for number in range(100)
+            Message(conversation_id=ana.id, owner_id=ana.id, seq=seq, role="user", content="w" * 50_000)
+            for seq in range(100 * part + 1, 100 * part + 101)
         ]
         await services.conversations.messages.insert_many(rows)
 

@@ -65,7 +65,7 @@ async def test_a_deleted_conversation_can_be_held(
 async def test_an_undone_import_leaves_what_is_held(
     as_admin: httpx.AsyncClient, as_ana: httpx.AsyncClient, ana: Person
 ) -> None:
-    line = b'{"title": "Imported", "messages": [{"role": "user", "content": "words"}]}\n'
+    line = b'{"id": "one", "title": "Imported", "messages": [{"role": "user", "content": "words"}]}\n'
     imported = (await as_ana.post("/api/imports", content=line)).json()["id"]
     await as_ana.get(f"/api/imports/{imported}", params={"wait": 30})
     await place(as_admin, "users", ana.id)

@@ -163,11 +163,8 @@ async def test_a_policy_that_is_switched_off_ends(
 
 
 async def test_a_policy_has_to_be_narrow_and_begins_switched_off(as_admin: httpx.AsyncClient) -> None:
-    for wrong in (
-        {"days": 30, "name": "all"},
-        {"days": 0, "name": "x", "roles": ["user"]},
-        {"name": "x", "roles": ["user"]},
-    ):
+    users = {"name": "x", "roles": ["user"]}
+    for wrong in ({"days": 30, "name": "all"}, {**users, "days": 0}, users):
         assert (await as_admin.post("/api/retention", json=wrong)).status_code == 422, wrong
     made = await as_admin.post("/api/retention", json={"name": "x", "days": 1, "roles": ["user"]})
     assert made.json()["enabled"] is False
