@@ -10,7 +10,7 @@ from structlog.contextvars import bind_contextvars, clear_contextvars, get_conte
 from structlog.typing import EventDict, FilteringBoundLogger, Processor
 
 REDACTED = "[secret]"
-_SECRET = re.compile(r"\b(?:v[a-z]_|whsec_)[A-Za-z0-9_+/=-]{16,}|\beyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*){1,4}")
+_SECRET = re.compile(r"\b(?:vb_|vr_|whsec_)[A-Za-z0-9_+/=-]{16,}|\beyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*){1,4}")
 """API keys and refresh tokens, secrets of webhooks, and JSON Web Tokens."""
 
 logger: FilteringBoundLogger = structlog.get_logger("verbatim")
