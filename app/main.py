@@ -46,7 +46,7 @@ from app.config import Settings
 from app.conversations import text_index
 from app.kit.hardening import HeadLimit, SecurityHeaders
 from app.kit.logs import configure_logs
-from app.kit.middleware import BodyLimit, RequestContext
+from app.kit.middleware import BodyLimit, HeadRequests, RequestContext
 from app.kit.problems import speak_problems
 from app.kit.streaming import Drain
 from app.services import Services, open_services
@@ -136,6 +136,7 @@ def build_app(settings: Settings, lifespan: Lifespan | None = None) -> FastAPI:
     speak_problems(app)
     document_credentials(app)
     app.add_middleware(AuditTrail)
+    app.add_middleware(HeadRequests)
     app.add_middleware(Authentication)
     larger = {f"/api{imports.PATH}": settings.import_max_bytes}
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, others=larger)

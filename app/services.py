@@ -20,6 +20,7 @@ from app.conversations.service import ConversationService
 from app.database import Database, open_database
 from app.exports.jobs import ExportJobs, ExportQuota
 from app.exports.repository import ExportRepository, ScheduleRepository
+from app.exports.resource import EXPORTS
 from app.exports.schedules import ExportSchedules
 from app.exports.service import ScopeOf, Sources
 from app.exports.training.reading import TranscriptSource
@@ -27,7 +28,6 @@ from app.imports.assembly import build_imports
 from app.imports.jobs import ImportJobs
 from app.jobs.files import JobFiles
 from app.jobs.service import JobOptions, Jobs
-from app.kit.addresses import AddressGuard
 from app.kit.changes import ChangeFeed
 from app.kit.repository import Repository
 from app.kit.turnstile import Turnstile
@@ -50,15 +50,9 @@ from app.turns.streams import TurnStreams
 from app.turns.workers import Membership, WorkerRepository
 from app.users.repository import UserRepository
 from app.users.service import UserService
-from app.webhooks.dispatcher import Dispatcher
-from app.webhooks.events import EventReader, sources
-from app.webhooks.inbound import InboundHooks
-from app.webhooks.relay import Relay
-from app.webhooks.repository import DeliveryRepository, HookRepository, RelayRepository, WebhookRepository
-from app.webhooks.retries import Times
-from app.webhooks.sender import Sender
+from app.webhooks.assembly import build_webhooks
+from app.webhooks.events import ended
 from app.webhooks.service import WebhookService
-from app.webhooks.subscriptions import Subscriptions
 
 
 @dataclass(frozen=True)
@@ -155,6 +149,7 @@ def build_services(settings: Settings, database: Database) -> Services:
         transactions,
         max_message_bytes=settings.max_message_bytes,
     )
+    access = build_access(settings, cursors, transactions, users)
     models = LanguageModels(settings)
     changes = ChangeFeed(database.client[database.name])
     membership = Membership(WorkerRepository(lease_seconds=settings.turn_lease))
@@ -166,10 +161,10 @@ def build_services(settings: Settings, database: Database) -> Services:
     housekeeping.inherit(exports.jobs.upkeep.tidy)
     imports = build_imports(settings, cursors, transactions, conversations, messages, membership, changes)
     housekeeping.inherit(imports.jobs.upkeep.tidy)
-    user_service = UserService(users, transactions)
-    access = build_access(settings, cursors, transactions, users)
+    user_service = UserService(users, transactions, end_sessions=access.sessions.rows.remove_of_user)
     schedules = ExportSchedules(ScheduleRepository(cursors), exports, transactions)
-    webhooks = _build_webhooks(settings, database, transcripts, turns, users)
+    exported = ended(exports.rows, "export", ("completed", "failed"), EXPORTS.render)
+    webhooks = build_webhooks(settings, cursors, transcripts, turns.rows, users, exported)
     return Services(
         settings=settings,
         database=database,
@@ -256,29 +251,3 @@ def _build_turns(
         go_on=go_on,
     )
     return turns, housekeeping
-
-
-def _build_webhooks(
-    settings: Settings,
-    database: Database,
-    conversations: ConversationService,
-    turns: TurnService,
-    users: UserRepository,
-) -> WebhookService:
-    rows, deliveries = WebhookRepository(database.cursors), DeliveryRepository(database.cursors)
-    state = RelayRepository(lease_seconds=settings.turn_lease)
-    times, guard = Times(kept=timedelta(days=settings.webhook_log_days)), AddressGuard(settings.webhook_allow)
-    subscriptions = Subscriptions(rows, users, times)
-    sender = Sender(guard, timeout=settings.webhook_timeout)
-    dispatcher = Dispatcher(rows, deliveries, sender, times, lease_seconds=2 * settings.webhook_timeout + 1)
-    told = sources(conversations.rows, conversations.messages, turns.rows)
-    relay = Relay(
-        database.client[database.name],
-        state,
-        deliveries,
-        subscriptions,
-        lambda types: EventReader(told, types),
-        dispatcher.wake,
-    )
-    inbound = InboundHooks(HookRepository(database.cursors), conversations, users)
-    return WebhookService(rows, deliveries, state, relay, dispatcher, inbound, guard, times)

@@ -11,7 +11,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.api.auth import PUBLIC_PATHS as SIGNING_IN
 from app.api.docs import ASSETS_PATH, DOCS_PATH, OPENAPI_PATH
 from app.api.metrics import METRICS_PATH
-from app.auth.credentials import parse_authorization
+from app.api.origins import check_origin
+from app.auth.credentials import Basic, parse_authorization
 from app.auth.principal import Principal
 from app.kit.errors import Unauthenticated, VerbatimError
 from app.kit.middleware import address_of
@@ -22,6 +23,7 @@ _PUBLIC_PATHS = SIGNING_IN | {"/health/live", "/health/ready", METRICS_PATH, DOC
 """Those that everybody may read, the metrics, which ask for a key of their own, and signing in."""
 _PUBLIC_PREFIX = f"{ASSETS_PATH}/"
 _BASIC_CHALLENGE = 'Basic realm="verbatim", charset="UTF-8"'
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _SIGNED_PATH = re.compile("/api/hooks/[^/]+")
 """Where other systems post: the route itself asks for a signature."""
 
@@ -55,8 +57,11 @@ def _is_public(method: str, path: str) -> bool:
 
 
 async def _principal(scope: Scope) -> Principal:
-    presented = parse_authorization(Headers(scope=scope).get("authorization", ""))
+    headers = Headers(scope=scope)
+    presented = parse_authorization(headers.get("authorization", ""))
     services = cast("Services", scope["app"].state.services)
+    if isinstance(presented, Basic) and scope["method"] not in _SAFE_METHODS:
+        check_origin(headers, services.settings)  # a browser sends a password it was given with any page's form
     return await services.access.authenticate(presented, address_of(scope))
 
 

@@ -1,6 +1,6 @@
 """Sending an export."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import AsyncGenerator, Collection, Iterable
 from contextlib import aclosing
 from typing import Any
 
@@ -118,19 +118,25 @@ class ExportResponse(StreamingResponse):
         self._format = export.format.name
 
     async def stream_response(self, send: Send) -> None:
-        outcome = "broken_off"
-        try:
-            await self._send(send)
-            outcome = "completed"
-        finally:
-            metrics.exports.labels(self._format, outcome).inc()
-
-    async def _send(self, send: Send) -> None:
-        async with aclosing(self._chunks) as chunks:
+        async with aclosing(self._counted()) as chunks:
             chunk = await anext(chunks, b"")
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             while chunk:
-                metrics.export_bytes.labels(self._format).inc(len(chunk))
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
                 chunk = await anext(chunks, b"")
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _counted(self) -> AsyncGenerator[bytes, None]:
+        """The chunks; how they end is counted: completed, failed, or left by their reader."""
+        outcome = "left"
+        try:
+            async with aclosing(self._chunks) as chunks:
+                async for chunk in chunks:
+                    metrics.export_bytes.labels(self._format).inc(len(chunk))
+                    yield chunk
+            outcome = "completed"
+        except Exception:
+            outcome = "failed"
+            raise
+        finally:
+            metrics.exports.labels(self._format, outcome).inc()

@@ -5,12 +5,14 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Annotated, Any
 
-from fastapi import Query, Request
+from bson import ObjectId
+from fastapi import Depends, Query, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Send
 
 from app.api.deps import DrainDep, IdempotencyKeyHeader, IdPath, IfNoneMatch, OnceDep, Reader, ServicesDep, Writer
 from app.auth.principal import Principal
+from app.imports.formats import Format
 from app.imports.mapping import parse_map
 from app.imports.resource import IMPORTS
 from app.imports.schemas import ImportRead
@@ -48,12 +50,8 @@ _ERRORS = {
 }
 
 
-@routes.post("", status_code=202, response_model=ImportRead, responses=problem_responses(413, 429), openapi_extra=_FILE)
-async def create_import(
-    request: Request,
+async def _options(
     principal: Writer,
-    services: ServicesDep,
-    owner_id: Annotated[ID | None, Query(description="Yourself when left out; admins may name another user")] = None,
     dry_run: Annotated[bool, Query(description="Store nothing; say what would be stored")] = False,
     columns: Annotated[
         list[str] | None,
@@ -61,6 +59,7 @@ async def create_import(
             alias="map", description="Which column of a table holds what: content=Text; once for each", max_length=50
         ),
     ] = None,
+    format: Annotated[Format | None, Query(description="Refuse the file if its content is of another format")] = None,
     filename: Annotated[str, Query(max_length=255, description="What the import calls the file")] = "upload",
     namespace: Annotated[
         str | None, Query(min_length=1, max_length=100, description="Keeps its ids apart from those of other places")
@@ -68,26 +67,44 @@ async def create_import(
     restore: Annotated[
         bool, Query(description="Our own exports keep their ids and times; for admins, into an empty database")
     ] = False,
+) -> ImportOptions:
+    if restore:
+        principal.require("admin")
+    mapped = parse_map(columns or [])
+    return ImportOptions(
+        name=filename, columns=mapped, namespace=namespace, restore=restore, dry_run=dry_run, expected=format
+    )
+
+
+async def _owner(
+    principal: Writer,
+    services: ServicesDep,
+    owner_id: Annotated[ID | None, Query(description="Yourself when left out; admins may name another user")] = None,
+) -> ObjectId:
+    owner = principal.owner_of_new(owner_id)
+    if owner != principal.user_id and await services.users.rows.find(EVERYTHING, {"_id": owner}) is None:
+        raise Invalid.field("query.owner_id", "there is no such user")
+    return owner
+
+
+@routes.post("", status_code=202, response_model=ImportRead, responses=problem_responses(413, 429), openapi_extra=_FILE)
+async def create_import(
+    request: Request,
+    principal: Writer,
+    services: ServicesDep,
+    owner: Annotated[ObjectId, Depends(_owner)],
+    options: Annotated[ImportOptions, Depends(_options)],
     idempotency_key: IdempotencyKeyHeader = None,
 ) -> Response:
     """Import a file; follow the import at its `Location`. What is there already is left alone."""
-    owner = principal.owner_of_new(owner_id)
-    if restore:
-        principal.require("admin")
-    if owner != principal.user_id and await services.users.rows.find(EVERYTHING, {"_id": owner}) is None:
-        raise Invalid.field("query.owner_id", "there is no such user")
-    options = ImportOptions(
-        name=filename, columns=parse_map(columns or []), namespace=namespace, restore=restore, dry_run=dry_run
-    )
     digest = hashlib.sha256()
     id, size = await services.imports.receive(_pieces(request, digest))
-
-    async def create() -> Response:
-        row = await services.imports.create(id, owner, size, options)
-        return JSON(IMPORTS.render(row), status_code=202, headers={"Location": path_of("imports", row["_id"])})
-
     if not size:
         raise Invalid("The body is the file to import, and it is empty.")
+
+    async def create() -> Response:
+        return _accepted(await services.imports.create(id, owner, size, options))
+
     try:
         response = await _once(request, services, principal, idempotency_key, digest.digest()).run(create)
     except BaseException:
@@ -96,6 +113,10 @@ async def create_import(
     if any(name in response.headers for name in REPLAYED):
         await services.imports.forget(id)
     return response
+
+
+def _accepted(row: Row) -> Response:
+    return JSON(IMPORTS.render(row), status_code=202, headers={"Location": path_of("imports", row["_id"])})
 
 
 async def _pieces(request: Request, digest: Any) -> AsyncIterator[bytes]:
@@ -163,8 +184,7 @@ async def undo_import(
     """Remove the conversations that an import has added and nobody has changed since: a job, at its `Location`."""
 
     async def create() -> Response:
-        row = await services.imports.create_undo(principal.scope(IMPORTS), id, force=force)
-        return JSON(IMPORTS.render(row), status_code=202, headers={"Location": path_of("imports", row["_id"])})
+        return _accepted(await services.imports.create_undo(principal.scope(IMPORTS), id, force=force))
 
     return await once.run(create)
 

@@ -7,7 +7,8 @@ from fastapi import APIRouter
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from app.api.socket_credentials import check_origin, subprotocol_of, take_credential
+from app.api.origins import check_origin
+from app.api.socket_credentials import subprotocol_of, take_credential
 from app.api.socket_session import Session
 from app.auth.credentials import Presented
 from app.kit.errors import Unavailable, VerbatimError
@@ -26,7 +27,7 @@ async def serve_socket(websocket: WebSocket) -> None:
     services = cast("Services", websocket.app.state.services)
     drain = cast("Drain", websocket.app.state.drain)
     try:
-        check_origin(websocket, services.settings)
+        check_origin(websocket.headers, services.settings)  # a browser lets any page open a socket
         credential = take_credential(websocket, services.settings)
         if drain.has_started:
             raise Unavailable("The server is shutting down; ask another one.")

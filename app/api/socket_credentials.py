@@ -1,33 +1,15 @@
-"""Who opens a WebSocket: the page it comes from, and the key it brings."""
+"""What somebody brings who opens a WebSocket."""
 
 from collections.abc import Sequence
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from starlette.websockets import WebSocket
 
 from app.auth.credentials import Bearer, Presented, parse_authorization
 from app.config import Settings
-from app.kit.errors import Forbidden
 
 SUBPROTOCOL = "verbatim"
 _BEARER = "bearer."
-
-
-def check_origin(websocket: WebSocket, settings: Settings) -> None:
-    """Raises Forbidden for a page of another site: a browser would let any page open a socket in its visitor's name."""
-    origin = websocket.headers.get("origin")
-    if origin is None:
-        return
-    own = websocket.headers.get("host", "").lower()
-    if origin.lower() not in settings.allowed_origins and _host_of(origin) != own:
-        raise Forbidden("Pages of this origin may not open a socket; see VERBATIM_ALLOWED_ORIGINS.")
-
-
-def _host_of(origin: str) -> str | None:
-    try:
-        return urlsplit(origin.lower()).netloc or None
-    except ValueError:
-        return None
 
 
 def subprotocol_of(websocket: WebSocket) -> str | None:

@@ -7,6 +7,7 @@ from fastapi import APIRouter
 from app.webhooks.payloads import (
     ConversationDeletedEvent,
     ConversationEvent,
+    ExportEvent,
     GapEvent,
     MessageEvent,
     PingEvent,
@@ -25,8 +26,9 @@ _SENT: dict[str, Any] = {
     "tags": ["webhooks"],
     "status_code": 204,
     "responses": {
-        204: {"description": "Delivered, as any 2xx. Anything else, or nothing in time, is tried again for a day"},
+        204: {"description": "Delivered, as any 2xx"},
         410: {"description": "Gone: the webhook is switched off"},
+        "4XX": {"description": "Tried again for a day, as after anything else, or nothing in time"},
     },
     "openapi_extra": {"parameters": _SIGNATURE},
 }
@@ -35,7 +37,7 @@ told = APIRouter()
 callbacks = APIRouter()
 """The same once more for whoever reads about `POST /api/webhooks`."""
 
-Told = ConversationEvent | ConversationDeletedEvent | MessageEvent | TurnEvent | PingEvent | GapEvent
+Told = ConversationEvent | ConversationDeletedEvent | MessageEvent | TurnEvent | ExportEvent | PingEvent | GapEvent
 
 
 @callbacks.post("{$request.body#/url}", **_SENT)
@@ -66,6 +68,12 @@ async def message(event: MessageEvent) -> None:
 @told.post("turn.interrupted", **_SENT)
 async def turn(event: TurnEvent) -> None:
     """A turn has ended; its words come as `message.created`."""
+
+
+@told.post("export.completed", **_SENT)
+@told.post("export.failed", **_SENT)
+async def export(event: ExportEvent) -> None:
+    """An export is ready, or has failed."""
 
 
 @told.post("webhook.ping", **_SENT)

@@ -32,7 +32,7 @@ class Issuer:
         self.name = settings.issuer
         self._settings = settings
         self._users = users
-        self._jwks = Jwks(settings)
+        self.jwks = Jwks(settings)
 
     async def identify(self, token: str) -> Identified:
         """Who comes with the token. Raises Unauthenticated when it does not count, Forbidden when its person or role
@@ -47,12 +47,12 @@ class Issuer:
         return Identified(principal, instant(claims["exp"]))
 
     async def aclose(self) -> None:
-        await self._jwks.aclose()
+        await self.jwks.aclose()
 
     async def _verified(self, token: str) -> Mapping[str, Any]:
         header = header_of(token)
         kind = header.get("typ", "jwt")
-        key = await self._jwks.find(header.get("kid"))
+        key = await self.jwks.find(header.get("kid"))
         if key is None or str(kind).lower() not in _TYPES:
             raise Unauthenticated(REFUSAL)
         claims = verified(token, key.key, algorithms=key.algorithms, issuer=self.name, audience=self._settings.audience)

@@ -60,14 +60,21 @@ class Jwks:
         """The key of a token; one without `kid` is signed by the only key there is. Raises Unavailable when the
         issuer could never be asked, or not for a day."""
         key = self._find(kid)
-        if key is None or (
-            self._is_stale() and not self._lock.locked()
-        ):  # one waits, the others go on with what is known
+        is_mine_to_renew = self._is_stale() and not self._lock.locked()  # one waits, the others use what is known
+        if key is None or is_mine_to_renew:
             await self._refetch(kid)
             key = self._find(kid)
         if self._fetched_at is None or monotonic() - self._fetched_at > STALE_SECONDS:
             raise Unavailable("The issuer of this token cannot be asked for its keys.", retry_after=5)
         return key
+
+    async def fault(self) -> str | None:
+        """Why the keys cannot be fetched right now; None when they can."""
+        try:
+            await self._fetch_keys()
+        except _FAILURES as error:
+            return _reason(error)
+        return None
 
     async def aclose(self) -> None:
         if self._session is not None:
@@ -93,8 +100,7 @@ class Jwks:
                 self._keys = await self._fetch_keys()
                 self._fetched_at = monotonic()
             except _FAILURES as error:
-                reason = str(error) or type(error).__name__
-                logger.warning("issuer_keys_not_fetched", issuer=self._settings.issuer, reason=reason[:300])
+                logger.warning("issuer_keys_not_fetched", issuer=self._settings.issuer, reason=_reason(error))
 
     async def _fetch_keys(self) -> Mapping[str, VerificationKey]:
         document = await self._fetch(self._settings.jwks_url or await self._discover())
@@ -154,3 +160,7 @@ class Jwks:
                 trust_env=False,
             )
         return self._session
+
+
+def _reason(error: Exception) -> str:
+    return (str(error) or type(error).__name__)[:300]

@@ -123,6 +123,14 @@ async def _model(services: Services) -> Finding:
     return Finding(True, f"{model}; providers: {', '.join(services.models.names())}")
 
 
+async def _issuer(services: Services) -> Finding:
+    issuer = services.access.issuer
+    if issuer is None:
+        return Finding(True, "none is set up")
+    fault = await issuer.jwks.fault()
+    return Finding(fault is None, f"{issuer.name}: {fault or 'its keys can be used'}")
+
+
 _CHECKS: dict[str, Check] = {
     "Settings": _settings,
     "Disk": _disk,
@@ -132,4 +140,5 @@ _CHECKS: dict[str, Check] = {
     "Search": _search,
     "Admin": _admin,
     "Default model": _model,
+    "Issuer": _issuer,
 }

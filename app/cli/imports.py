@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 from app.bootstrap import ADMIN_EMAIL
 from app.cli.lookup import user_id_of
 from app.cli.running import DataOption, console, print_table, run, sentences
+from app.imports.formats import Format
 from app.imports.mapping import parse_map
 from app.imports.report import ImportReport
 from app.imports.resource import IMPORTS
@@ -71,6 +72,7 @@ def import_file(
         list[Path] | None,
         typer.Option("--with", help="A further table about the same conversations, such as our export of them."),
     ] = None,
+    format: Annotated[Format | None, typer.Option(help="Refuse the file if its content is of another format.")] = None,
     source: Annotated[
         str | None,
         typer.Option(help="Name of the place it comes from, which keeps its ids apart from those of other places."),
@@ -92,6 +94,7 @@ def import_file(
             namespace=source,
             restore=restore,
             dry_run=dry_run,
+            expected=format,
         )
 
     async def work(services: Services) -> Row:

@@ -10,24 +10,12 @@ from pymongo import ASCENDING, IndexModel
 
 from app.kit.clock import now
 from app.kit.documents import StoredDocument
-from app.kit.indexes import PRESENT, found_by, found_unless, lacking, one_of, ordered_by, summed_by
+from app.kit.indexes import PRESENT, found_by, found_unless, lacking, one_of, ordered_by
 from app.kit.windows import window_indexes
 from app.search.table import MARK
 
 UNMARKED = "unindexed_v1"
 """The index of the messages that are not in the index of texts yet."""
-
-SUMMED = (
-    "owner_id",
-    "role",
-    "status",
-    "model",
-    "provider",
-    "feedback.rating",
-    "conversation_id",
-    "deleted_at",
-)
-"""What summaries of messages count or group by; all of it lies in one index, so that they read no message."""
 
 ConversationStatus = Literal["active", "archived", "deleted"]
 CONVERSATION_STATUSES: tuple[ConversationStatus, ...] = ("active", "archived", "deleted")
@@ -190,7 +178,6 @@ class Message(StoredDocument):
             *found_unless("complete", "status", owner="owner_id"),
             *found_by("role", owner="owner_id", only=one_of(("system", "tool"))),
             *found_by("conversation_id"),
-            summed_by("created_at", *SUMMED),
             lacking(MARK, name=UNMARKED),
             *found_by("turn_id", only={"$gte": ObjectId("0" * 24)}),
         ]

@@ -16,7 +16,7 @@ from app.jobs.service import JobOptions, Jobs
 from app.kit.changes import ChangeFeed
 from app.kit.paging import Cursors
 from app.kit.transactions import Transactions
-from app.turns.workers import Membership
+from app.turns.workers import RENEWALS_PER_LEASE, Membership, WorkerRepository
 
 
 def build_imports(
@@ -36,4 +36,9 @@ def build_imports(
     options = JobOptions(workers=settings.import_workers, kept=timedelta(days=settings.import_days))
     jobs = Jobs(rows, JobFiles(rows.resource.name), transactions, membership, changes, options)
     work = ImportWork(ImportService(storing), undoing, imported, rows)
-    return ImportJobs(jobs, rows, work, membership, transactions, settings.import_max_jobs)
+
+    def new_member() -> Membership:
+        return Membership(WorkerRepository(lease_seconds=settings.turn_lease))
+
+    renew_seconds = settings.turn_lease / RENEWALS_PER_LEASE
+    return ImportJobs(jobs, rows, work, new_member, renew_seconds, transactions, settings.import_max_jobs)

@@ -34,7 +34,7 @@ def conversation(item: Object, position: int) -> ImportedConversation:
 def _shown(listed: list[Object], item: Object) -> list[Object]:
     """The messages of the branch that was shown last; all of them where nothing says how they hang together."""
     by_id = {text_of(each, "uuid"): each for each in listed}
-    if len(by_id) < len(listed) or not any(each.get("parent_message_uuid") in by_id for each in listed):
+    if len(by_id) < len(listed) or not any(_parent(each, by_id) for each in listed):
         return listed
     # The first one's parent is an id of zeros, which is no message.
     parents = {id: _parent(each, by_id) for id, each in by_id.items()}

@@ -1,17 +1,26 @@
 """The bad records of an import as a file: JSON Lines of the position, the reason, and the record as it came.
 
 Where the record was text (a line of JSON Lines) it is a text; where it was an object or the cells of a row, an object.
+Such a file can be imported itself, once it is mended: what is read of a line is the record.
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from tempfile import TemporaryFile
-from typing import IO
+from typing import IO, Any
 
 from app.imports.records import BadRecord, Pause, Record
 
 PIECE_BYTES = 1 << 20
+MEMBERS = frozenset({"position", "reason", "row"})
+
+
+def as_it_came(value: Any, decode: Callable[[str], Any] = json.loads) -> Any:
+    """The record in a line of a file of errors, decoded where it is text; anything else as it is."""
+    if not isinstance(value, dict) or value.keys() != MEMBERS:
+        return value
+    return decode(value["row"]) if isinstance(value["row"], str) else value["row"]
 
 
 class ErrorsFile:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from app.imports import csv_rows, json_rows
+from app.imports.errors_file import MEMBERS, as_it_came
 from app.imports.streams import UnreadableSource
 
 Format = Literal["jsonl", "rows", "csv", "xlsx", "chatgpt", "claude", "librechat", "openwebui", "langchain"]
@@ -50,7 +51,7 @@ def recognize(name: str, head: bytes, columns: Mapping[str, str]) -> Recognized:
     text = start.decode(errors="replace")
     if text.startswith("[") and (found := _of_array(name, text)):
         return Recognized(found)
-    if text.startswith("{") and (found := _by_members(members(text))) not in (None, "jsonl"):
+    if text.startswith("{") and (found := _by_members(_record_members(text))) not in (None, "jsonl"):
         return Recognized(found)
     if _OBJECT_LINE.search(text):
         return Recognized(_of_objects(text, columns))
@@ -73,7 +74,7 @@ def _of_array(name: str, text: str) -> Format | None:
 
 def _of_objects(text: str, columns: Mapping[str, str]) -> Format:
     line = _first_object(text)
-    found = _by_members(set(line) if line is not None else members(text[text.index("{") :]))
+    found = _by_members(set(line) if line is not None else _record_members(text[text.index("{") :]))
     if found is not None:
         return found
     if columns or (line is not None and _is_of_rows(line)):
@@ -95,12 +96,18 @@ def _first_object(text: str) -> dict[str, Any] | None:
     """The first line that is one."""
     for line in text.splitlines():
         try:
-            value = json.loads(line)
+            value = as_it_came(json.loads(line))
         except (ValueError, RecursionError):
             continue
         if isinstance(value, dict):
             return value
     return None
+
+
+def _record_members(text: str) -> set[str]:
+    """The names in the first object, or in the record of the first line of a file of errors."""
+    found = members(text)
+    return members(text[text.index('"row"') + len('"row"') :]) if found == MEMBERS else found
 
 
 def members(text: str) -> set[str]:

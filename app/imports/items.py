@@ -4,6 +4,7 @@ import reprlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from app.imports.errors_file import as_it_came
 from app.imports.fields import RefusedError
 from app.imports.json_array import BrokenArrayError, ItemReader
 from app.imports.records import BadRecord, ImportedConversation, Record
@@ -19,7 +20,7 @@ def read_items(entry: Entry, first: int, build: Build) -> Iterator[Record]:
     position = first
     try:
         for item in ItemReader(entry):
-            yield _record(item, position, build)
+            yield _record(as_it_came(item, str), position, build)
             position += 1
     except (BrokenArrayError, DamagedError) as error:
         yield BadRecord(position, f"Nothing could be read from here on: {error}")

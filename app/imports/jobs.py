@@ -29,8 +29,6 @@ from app.kit.repository import EVERYTHING, Row, Scope
 from app.kit.transactions import Transactions
 from app.turns.workers import Membership
 
-RENEWALS_SECONDS = 2.0
-
 
 class ImportJobs:
     """Imports of all users. `jobs` runs, cancels and removes them."""
@@ -40,7 +38,8 @@ class ImportJobs:
         jobs: Jobs[ImportJob],
         rows: ImportRepository,
         work: ImportWork,
-        membership: Membership,
+        new_member: Callable[[], Membership],
+        renew_seconds: float,
         transactions: Transactions,
         max_unfinished: int,
     ) -> None:
@@ -48,7 +47,8 @@ class ImportJobs:
         self.rows = rows
         self.service = work.service
         self._work = work
-        self._membership = membership
+        self._new_member = new_member
+        self._renew_seconds = renew_seconds
         self._transactions = transactions
         self._max_unfinished = max_unfinished
         jobs.endings.on_end(self._drop_source)
@@ -162,27 +162,33 @@ class ImportJobs:
 
     @asynccontextmanager
     async def _living(self) -> AsyncIterator[str]:
-        """The name of this process, which is known to live meanwhile."""
-
-        async def renew() -> None:
-            while True:
-                await asyncio.sleep(RENEWALS_SECONDS)
-                try:
-                    await self._membership.renew()
-                except PyMongoError as error:  # the next one may come through in time
-                    logger.warning("lease_not_renewed", error=type(error).__name__)
-
-        name = await self._membership.assure()
-        task = asyncio.create_task(renew())
+        """A worker's name of its own, which is known to live meanwhile; the pool of a server has another one."""
+        member = self._new_member()
+        name = await member.assure()
+        task = asyncio.create_task(_renew(member, self._renew_seconds))
         try:
             yield name
         finally:
             task.cancel()
             await asyncio.wait([task])
+            try:
+                await member.leave(is_clean=True)
+            except PyMongoError as error:
+                logger.warning("worker_not_removed", error=type(error).__name__)  # its lease ends by itself
 
     async def _drop_source(self, row: Row) -> None:
         """Remove the file that came, with the end of its import: whatever happened, it has done its work."""
         await self.jobs.files.clear(row["_id"], SOURCE)
+
+
+async def _renew(member: Membership, seconds: float) -> None:
+    """Say every so many seconds that the member lives, until this is cancelled."""
+    while True:
+        await asyncio.sleep(seconds)
+        try:
+            await member.renew()
+        except PyMongoError as error:  # the next one may come through in time
+            logger.warning("lease_not_renewed", error=type(error).__name__)
 
 
 _WORDS: Mapping[Action, str] = {"dry_run": "a dry run", "undo": "an undo"}
@@ -198,5 +204,6 @@ def _job(owner_id: ObjectId, size: int, options: ImportOptions, origin: Origin, 
         bytes=size,
         columns=[MappedColumn(field=field, heading=heading) for field, heading in options.columns.items()],
         namespace=options.namespace,
+        expected=options.expected,
         restore=options.restore,
     )

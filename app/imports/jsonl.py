@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 
+from app.imports.errors_file import as_it_came
 from app.imports.fields import RefusedError
 from app.imports.records import (
     BadRecord,
@@ -69,7 +70,8 @@ def as_text(line: bytes) -> str:
 def decoded(line: bytes) -> dict[str, Any]:
     """The object of the line; raises RefusedError."""
     try:
-        value = orjson.loads(line)  # refuses NaN, infinite numbers, half surrogates and bytes that are not UTF-8
+        # It refuses NaN, infinite numbers, half surrogates and bytes that are not UTF-8.
+        value = as_it_came(orjson.loads(line), orjson.loads)
     except orjson.JSONDecodeError as error:
         raise RefusedError(f"The line is not valid JSON: {error.msg} at column {error.colno}") from error
     if not isinstance(value, dict):

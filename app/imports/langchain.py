@@ -11,6 +11,7 @@ from typing import Any
 from bson import ObjectId
 
 from app.imports.answers import dump
+from app.imports.errors_file import as_it_came
 from app.imports.fields import RefusedError
 from app.imports.items import Object, as_list, as_object, text_of
 from app.imports.json_array import BrokenArrayError, ItemReader
@@ -25,7 +26,8 @@ def read_documents(entry: Entry, first: int = 1) -> Iterator[tuple[str, Row] | B
     """Each document with its session; broken JSON ends the file with a `BadRecord`."""
     position = first
     try:
-        for item in ItemReader(entry):
+        for read in ItemReader(entry):
+            item = as_it_came(read, str)
             session = _number(item.get("SessionId")) if isinstance(item, dict) else None
             if session is None or session == "" or not isinstance(session, str | int):
                 yield BadRecord(position, "The document has no SessionId", item)

@@ -7,7 +7,7 @@ reasoning, tools their calls and answers.
 from collections.abc import Iterator, Mapping
 
 from app.imports.answers import Answered, Called, Said, Step, Thought, build_answer, dump
-from app.imports.fields import instant
+from app.imports.fields import RefusedError, instant
 from app.imports.items import Object, as_list, as_object, text_of
 from app.imports.records import ImportedConversation, ImportedMessage, build_conversation, build_full_message
 from app.imports.trees import branch
@@ -19,7 +19,7 @@ def conversation(item: Object, position: int) -> ImportedConversation:
     """The conversation of the file; raises RefusedError."""
     options = as_object(item.get("options") or {}, "The options")
     listed = item.get("messagesTree") if item.get("messagesTree") is not None else item.get("messages")
-    shown = _shown(dict(_flattened(as_list(listed, "The messages"))))
+    shown = _shown(list(_flattened(as_list(listed, "The messages"))))
     model = text_of(options, "model")
     return build_conversation(
         position,
@@ -43,7 +43,10 @@ def _flattened(listed: list[object]) -> Iterator[tuple[str, Object]]:
         waiting += [(as_object(child, "A message"), id) for child in reversed(children)]
 
 
-def _shown(by_id: dict[str, Object]) -> list[Object]:
+def _shown(found: list[tuple[str, Object]]) -> list[Object]:
+    by_id = dict(found)
+    if len(by_id) < len(found):
+        raise RefusedError("Two of the messages have the same messageId, or none")
     # The first one's parent is an id of zeros, which is no message.
     parents = {id: _parent(each, by_id) for id, each in by_id.items()}
     return [by_id[id] for id in branch(parents, None, lambda id: _created(by_id[id]))]

@@ -52,6 +52,7 @@ class ImportJob(Job):
     columns: list[MappedColumn] = Field(default_factory=list)
     mapping: list[MappedColumn] = Field(default_factory=list)
     namespace: str | None = None
+    expected: Format | None = None
     restore: bool = False
     conversations: int = 0
     messages: int = 0

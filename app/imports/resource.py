@@ -20,6 +20,7 @@ IMPORTS = Resource(
         Column("bytes_read", "Bytes read", "integer"),
         Column("columns", "Columns", "json"),
         Column("mapping", "Mapping", "json"),
+        Column("expected", "Expected format", choices=FORMATS, nullable=True),
         Column("namespace", "Namespace", nullable=True),
         Column("restore", "Restore", "boolean"),
         Column("conversations", "Conversations", "integer"),

@@ -67,6 +67,7 @@ class ImportRead(Output):
     bytes_read: int
     columns: list[MappedColumnRead] = Field(description="what was said about a table")
     mapping: list[MappedColumnRead] = Field(description="the columns that are read")
+    expected: Format | None = Field(description="the only format that is read")
     namespace: str | None
     restore: bool
     conversations: int = Field(description="added; of a dry run: that would be")

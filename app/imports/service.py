@@ -12,10 +12,12 @@ from bson import ObjectId
 from app.imports.documents import SHOWN_CONVERSATIONS, Destination, documents_of, preview_of
 from app.imports.drafts import fits
 from app.imports.errors_file import ErrorsFile
+from app.imports.formats import Format
 from app.imports.readers import Source, open_source
 from app.imports.records import BadRecord, ImportedConversation, Pause, Record
 from app.imports.report import ImportReport, Progress
 from app.imports.storing import Storing, Wanted, keys_of
+from app.imports.streams import UnreadableSource
 from app.kit.cancellation import raise_if_cancelled
 from app.kit.threads import in_thread
 
@@ -28,7 +30,8 @@ BATCH_TITLE_CHARACTERS = 20_000
 class ImportOptions:
     """`name`: what sentences call the file; `columns`: the headings of a table by field; `companions`: further tables
     about the same conversations; `namespace`: keeps source ids apart from those of other places, the format's without.
-    `restore`: conversations of our own exports keep their ids and times. `dry_run`: nothing is stored."""
+    `restore`: conversations of our own exports keep their ids and times. `dry_run`: nothing is stored.
+    `expected`: the only format that is read."""
 
     name: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
@@ -36,10 +39,14 @@ class ImportOptions:
     namespace: str | None = None
     restore: bool = False
     dry_run: bool = False
+    expected: Format | None = None
 
     def open(self, path: Path) -> Source:
         """Blocks; raises UnreadableSource."""
-        return open_source(path, columns=dict(self.columns), companions=self.companions, name=self.name)
+        source = open_source(path, columns=dict(self.columns), companions=self.companions, name=self.name)
+        if self.expected not in (None, source.format):
+            raise UnreadableSource(f"{self.name or path.name} is {source.format}, not {self.expected}")
+        return source
 
 
 NO_OPTIONS = ImportOptions()

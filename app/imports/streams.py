@@ -120,7 +120,7 @@ def _zip_entries(name: str, raw: BinaryIO) -> Generator[Entry, None, None]:
                 with cast("zipfile.ZipExtFile", archive.open(info)) as stream:
                     yield Entry(stream, _zip_progress(stream, info, done), name=info.filename if len(infos) > 1 else "")
                 done += info.compress_size
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, NotImplementedError) as error:
         raise UnreadableSource(f"{name} is a damaged zip file: {error}") from error
 
 

@@ -82,7 +82,7 @@ class ImportWork:
             size = await self._store_errors(run, errors)
         finally:
             await in_thread(errors.close)
-        return {**(_counts(report) if report else {}), "errors_bytes": size}
+        return {**(_counts(report) if report else {}), "bytes_read": source.size_bytes, "errors_bytes": size}
 
     async def undo(self, run: Run, progress: Callable[[UndoReport], None] = lambda _: None) -> Mapping[str, Any]:
         """Undo an import."""
@@ -115,6 +115,7 @@ def options_of(row: Row) -> ImportOptions:
         name=row["filename"],
         columns={each["field"]: each["heading"] for each in row["columns"]},
         namespace=row["namespace"],
+        expected=row["expected"],
         restore=row["restore"],
         dry_run=row["action"] == "dry_run",
     )

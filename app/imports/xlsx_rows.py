@@ -4,6 +4,7 @@ Memory holds one row and the workbook's shared texts. Times have no zone in a wo
 the zone that our sheet About names, and UTC in other people's.
 """
 
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -30,7 +31,7 @@ _ZONE_ITEM = "Time zone"
 # What openpyxl raises for workbooks that are damaged, each from another of its parts.
 _BROKEN = (
     *(zipfile.BadZipFile, zlib.error, EOFError, ParseError, InvalidFileException),
-    *(KeyError, ValueError, TypeError, AttributeError, IndexError),
+    *(KeyError, ValueError, TypeError, AttributeError, IndexError, OverflowError, RuntimeError, struct.error),
 )
 
 
@@ -38,7 +39,7 @@ def read_rows(entry: Entry, options: TableOptions) -> Iterator[TableRow | BadRec
     """The rows of the sheets that have the columns; raises UnreadableSource when none has."""
     try:
         book = openpyxl.load_workbook(entry.workbook, read_only=True, data_only=True, keep_links=False)
-    except _BROKEN as error:
+    except (*_BROKEN, OSError) as error:
         raise UnreadableSource(f"{options.name} is a damaged workbook: {error}") from error
     with closing(book):
         zone = _zone(book)

@@ -4,6 +4,7 @@ import re
 import secrets
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -106,6 +107,35 @@ class BodyLimit:
             return message
 
         await self.app(scope, receive_within_limit, send)
+
+
+class HeadRequests:
+    """Answers HEAD as GET without the body, for every route: tools ask so before they download.
+
+    A body that is made as it is sent, such as an export, is not made: the response ends with its head.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self.app(scope, receive, send)
+            return
+
+        async def send_head(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                await send(message)
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+            elif message["type"] == "http.response.body":
+                raise _HeadSent
+
+        with suppress(_HeadSent):
+            await self.app({**scope, "method": "GET"}, receive, send_head)
+
+
+class _HeadSent(Exception):
+    """Ends the making of a body that nobody asked for."""
 
 
 def request_id_of(headers: Headers) -> str:

@@ -116,13 +116,25 @@ def _document(openapi: dict[str, Any]) -> None:
     """Put the problem document in the place of FastAPI's own validation error; name what may be too large."""
     for operations in openapi["paths"].values():
         for operation in operations.values():
+            responses = operation["responses"]
+            if _UNUSED.intersection(_schema_of(responses.get("422", {})).split("/")):
+                del responses["422"]  # what the framework would answer, where a route answers something else
             if "requestBody" in operation:
-                operation["responses"].setdefault("413", problem_responses(413)[413])
+                responses.setdefault("413", problem_responses(413)[413])
     schemas = openapi.setdefault("components", {}).setdefault("schemas", {})
     schemas["Problem"] = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
     schemas.update(schemas["Problem"].pop("$defs"))
-    for unused in ("HTTPValidationError", "ValidationError"):
+    for unused in _UNUSED:
         schemas.pop(unused, None)
+
+
+_UNUSED = frozenset({"HTTPValidationError", "ValidationError"})
+"""Schemas of the framework's own errors."""
+
+
+def _schema_of(response: Mapping[str, Any]) -> str:
+    """The reference to the schema of a response's JSON, or an empty string."""
+    return str(response.get("content", {}).get("application/json", {}).get("schema", {}).get("$ref", ""))
 
 
 async def _on_error(request: Request, error: Exception) -> Response:

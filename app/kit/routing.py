@@ -37,7 +37,7 @@ class StrictRequest(Request):
 class StrictRoute(APIRoute):
     """A route that refuses query parameters it does not declare.
 
-    One that declares them in `openapi_extra` reads them itself: it names the unknown ones with all other faults.
+    One that declares some in `openapi_extra` reads them itself: it names the unknown ones with all other faults.
     """
 
     opaque_members: Collection[str] = ()
@@ -47,7 +47,7 @@ class StrictRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
         declared = frozenset(_query_names(self.dependant))
-        reads_itself = bool((self.openapi_extra or {}).get("parameters"))
+        reads_itself = any(each["in"] == "query" for each in (self.openapi_extra or {}).get("parameters", ()))
 
         async def strict(request: Request) -> Response:
             unknown = [name for name in request.query_params if name not in declared]

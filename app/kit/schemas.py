@@ -3,6 +3,7 @@
 Three schemas a resource: Create and Update forbid unknown fields; Read describes what is answered and has no defaults.
 """
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, TypeVar
 
@@ -100,11 +101,24 @@ Seconds = Annotated[float, PlainSerializer(lambda value: round(value, 3))]
 
 def as_optional_document(model: type[BaseModel]) -> dict[str, Any]:
     """The JSON schema of a merge patch for `model`: every field optional, null removes it."""
-    schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+    schema = model.model_json_schema()
+    definitions = schema.pop("$defs", {})
     schema.pop("required", None)
-    schema.pop("$defs", None)
     schema["title"] = f"{model.__name__}Patch"
-    return schema
+    optional: dict[str, Any] = _inlined(schema, definitions)
+    return optional
+
+
+def _inlined(schema: Any, definitions: Mapping[str, Any]) -> Any:
+    """The schema with what it refers to in its place: nothing else of the document has to name it."""
+    if isinstance(schema, list):
+        return [_inlined(each, definitions) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        rest = {name: value for name, value in schema.items() if name != "$ref"}
+        return _inlined({**definitions[schema["$ref"].rpartition("/")[2]], **rest}, definitions)
+    return {name: _inlined(value, definitions) for name, value in schema.items()}
 
 
 class Page(Output, Generic[T]):

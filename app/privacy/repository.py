@@ -47,7 +47,7 @@ class ErasureRepository(Repository[Erasure]):
 
     async def lease(self, id: ObjectId, holder: str, until: datetime) -> Row | None:
         """Let this process carry an erasure out until then, also anew; None when another one does, or it is over."""
-        is_free = {"$or": [{"holder": holder}, {"lease_until": None}, {"lease_until": {"$lt": now()}}]}
+        is_free = {"$or": [{"holder": holder}, {"lease_until": None}, {"lease_until": {"$lte": now()}}]}
         with pymongo.timeout(WRITE_SECONDS):
             return await self.collection.find_one_and_update(
                 {"_id": id, "state": "running", **is_free},
@@ -64,7 +64,7 @@ class ErasureRepository(Repository[Erasure]):
         """Erasures that nobody carries out."""
         with pymongo.timeout(READ_SECONDS):
             rows = await self.collection.find(
-                {"user_id": {"$gte": ObjectId("0" * 24)}, "lease_until": {"$lt": now()}}, {"_id": 1}, limit=BATCH
+                {"user_id": {"$gte": ObjectId("0" * 24)}, "lease_until": {"$lte": now()}}, {"_id": 1}, limit=BATCH
             ).to_list()
         return [row["_id"] for row in rows]
 

@@ -105,8 +105,7 @@ class Lookup:
         if unknown[:1] == streams[:1]:
             await self._find_rows(sought, unknown[:_FIRST_SEGMENTS] if is_first else unknown)
             return
-        are_few = not unknown and sum(len(stream.rows) for stream in streams) <= max(missing, _FEW_ROWS)
-        await self._read_keys(streams if are_few else streams[:1], max(missing, _FEWEST_KEYS))
+        await self._read_keys(_enough(streams, max(missing, _FEW_ROWS)), max(missing, _FEWEST_KEYS))
 
     async def _find_rows(self, sought: Sought, streams: Sequence["_Stream"]) -> None:
         """Find the rows of segments that may be found."""
@@ -199,6 +198,16 @@ class _Stream:
 def _in_order(streams: Iterable[_Stream], span: Span) -> list[_Stream]:
     """Those first that may have what comes first."""
     return sorted(streams, key=lambda stream: stream.edge, reverse=span.is_descending)
+
+
+def _enough(streams: Sequence[_Stream], rows: int) -> list[_Stream]:
+    """The first ones that have so many rows together, as far as it is known which rows they have."""
+    chosen: list[_Stream] = []
+    for stream in streams:
+        if not stream.is_searched or sum(len(each.rows) for each in chosen) >= rows:
+            break
+        chosen.append(stream)
+    return chosen
 
 
 def _found_rows(plans: Iterable[tuple[_Stream, Plan]], blocks: Mapping[Place, Block]) -> list[Ordinals]:

@@ -1,6 +1,6 @@
 """What can be done with users."""
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from bson import ObjectId
@@ -19,9 +19,17 @@ from app.users.schemas import MeUpdate, ProfileInput, UserCreate
 
 
 class UserService:
-    def __init__(self, repository: UserRepository, transactions: Transactions) -> None:
+    def __init__(
+        self,
+        repository: UserRepository,
+        transactions: Transactions,
+        *,
+        end_sessions: Callable[[ObjectId], Awaitable[None]] | None = None,
+    ) -> None:
+        """`end_sessions`: what else a new password does, in the same transaction."""
         self.rows = repository
         self._transactions = transactions
+        self._end_sessions = end_sessions
 
     async def create(self, new: UserCreate) -> Row:
         """Store a new user; raises Conflict when the e-mail is taken."""
@@ -39,13 +47,15 @@ class UserService:
         stored = await self._stored(update)
         change: dict[str, Any] = {"$set": stored}
         if "password_hash" in stored:
-            change["$inc"] = {"epoch": 1}  # which ends the sessions of the old password
+            change["$inc"] = {"epoch": 1}  # whoever is signing in with the old password is late
 
         async def write() -> Row:
             before = await self.rows.get(scope, id)
             row = await self.rows.update(scope, id, change, versions=versions)
             if _is_enabled_admin(before) and not _is_enabled_admin(row):
                 await self._keep_an_admin(id)
+            if "password_hash" in stored and self._end_sessions is not None:
+                await self._end_sessions(id)
             return row
 
         try:

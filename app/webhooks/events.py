@@ -77,43 +77,35 @@ class Source:
 def sources(
     conversations: ConversationRepository, messages: MessageRepository, turns: TurnRepository
 ) -> tuple[Source, ...]:
-    """Everything that is told."""
-    return (
-        Source(
-            tuple(f"conversation.{event}" for event in ("created", "updated", "deleted", "restored")),
-            conversations,
-            {
-                "$or": [
-                    {"operationType": "insert", "fullDocument.status": {"$ne": "deleted"}},
-                    *(
-                        {"operationType": "update", f"{_UPDATED}.{field}": {"$exists": True}}
-                        for field in ("transition", *_EDITED)
-                    ),
-                ]
-            },
-            _name_of_conversation,
-            CONVERSATIONS.render,
-            updated=("transition", "version"),
-            inserted=("source_id",),
-        ),
-        Source(
-            ("message.created",),
-            messages,
-            {
-                "$or": [
-                    {
-                        "operationType": "insert",
-                        "fullDocument.status": {"$ne": "streaming"},
-                        "fullDocument.deleted_at": None,
-                    },
-                    {"operationType": "update", f"{_UPDATED}.status": {"$in": list(_ENDS)}},
-                ]
-            },
-            lambda _: ("message.created", ""),
-            render_message,
-            inserted=("conversation_id", "owner_id"),
-        ),
-        ended(turns, "turn", TERMINAL_STATES, TURNS.render),
+    """What is told of conversations, their messages and turns."""
+    return _of_conversations(conversations), _of_messages(messages), ended(turns, "turn", TERMINAL_STATES, TURNS.render)
+
+
+def _of_conversations(rows: ConversationRepository) -> Source:
+    changed = [
+        {"operationType": "update", f"{_UPDATED}.{field}": {"$exists": True}} for field in ("transition", *_EDITED)
+    ]
+    return Source(
+        tuple(f"conversation.{event}" for event in ("created", "updated", "deleted", "restored")),
+        rows,
+        {"$or": [{"operationType": "insert", "fullDocument.status": {"$ne": "deleted"}}, *changed]},
+        _name_of_conversation,
+        CONVERSATIONS.render,
+        updated=("transition", "version"),
+        inserted=("source_id",),
+    )
+
+
+def _of_messages(rows: MessageRepository) -> Source:
+    whole = {"fullDocument.status": {"$ne": "streaming"}, "fullDocument.deleted_at": None}
+    ended = {"operationType": "update", f"{_UPDATED}.status": {"$in": list(_ENDS)}}
+    return Source(
+        ("message.created",),
+        rows,
+        {"$or": [{"operationType": "insert", **whole}, ended]},
+        lambda _: ("message.created", ""),
+        render_message,
+        inserted=("conversation_id", "owner_id"),
     )
 
 

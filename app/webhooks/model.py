@@ -20,6 +20,8 @@ EventType = Literal[
     "turn.failed",
     "turn.cancelled",
     "turn.interrupted",
+    "export.completed",
+    "export.failed",
 ]
 """What a webhook can ask for."""
 NoticeType = Literal["webhook.ping", "webhook.gap"]

@@ -5,10 +5,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from app.conversations.schemas import ConversationRead, FaultRead, MessageRead, UsageRead
+from app.conversations.schemas import ConversationRead, FaultRead, MessageRead
+from app.jobs.model import JobState
 from app.kit.schemas import ID, Output
-from app.turns.model import TurnState
-from app.turns.schemas import AttemptRead
+from app.turns.schemas import TurnBrief
 
 
 class ConversationEvent(Output):
@@ -46,32 +46,48 @@ class MessageEvent(Output):
     data: ToldMessage
 
 
-class ToldTurn(Output):
-    id: ID
-    conversation_id: ID
-    owner_id: ID
-    state: TurnState
-    user_message_id: ID | None
-    assistant_message_id: ID
-    model: str
-    usage: UsageRead | None
-    error: FaultRead | None
-    attempts: list[AttemptRead]
-    suggestions: list[str] | None
-    last_event: int | None
-    started_at: datetime | None
-    first_token_at: datetime | None
-    finished_at: datetime | None
-    version: int
-    created_at: datetime
-
-
 class TurnEvent(Output):
     """A turn has ended; its words come as message.created."""
 
     type: Literal["turn.completed", "turn.failed", "turn.cancelled", "turn.interrupted"]
     timestamp: datetime
-    data: ToldTurn
+    data: TurnBrief
+
+
+class ToldExport(Output):
+    id: ID
+    owner_id: ID
+    resource: str
+    format: str
+    filters: dict[str, str]
+    columns: list[str] | None
+    raw: bool
+    tz: str
+    state: JobState
+    rows: int
+    rows_estimate: int | None
+    rows_per_second: float | None
+    bytes: int
+    sha256: str | None
+    filename: str | None
+    token: str | None
+    error: FaultRead | None
+    schedule_id: ID | None
+    since: datetime | None
+    snapshot_at: datetime
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    expires_at: datetime | None
+    file: str | None = Field(description="where the file is, once it is completed")
+
+
+class ExportEvent(Output):
+    """An export is ready, or has failed."""
+
+    type: Literal["export.completed", "export.failed"]
+    timestamp: datetime
+    data: ToldExport
 
 
 class PingedWebhook(Output):

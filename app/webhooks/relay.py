@@ -15,9 +15,7 @@ from contextlib import suppress
 from typing import Any
 
 import pymongo
-from bson import Timestamp
 from pymongo.asynchronous.change_stream import AsyncChangeStream
-from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import OperationFailure, PyMongoError
 
 from app.kit.cancellation import raise_if_cancelled
@@ -33,7 +31,8 @@ BATCH = 100
 _GATHER_SECONDS = 0.005
 """Changes that come within this are told together."""
 _PAUSE_SECONDS = 1.0
-_WAIT_MILLISECONDS = 1000
+_REST_SECONDS = 10.0
+"""How old the place may become while no webhook is active."""
 _GOODBYE_SECONDS = 2.0
 _MOVE_SECONDS = 0.25
 """How often the place is stored, and with it the lease renewed; what was told since is read again after a crash."""
@@ -50,14 +49,12 @@ class Relay:
 
     def __init__(
         self,
-        database: AsyncDatabase[Row],
         state: RelayRepository,
         deliveries: DeliveryRepository,
         subscriptions: Subscriptions,
         make_reader: Callable[[Collection[str]], EventReader],
         when_told: Callable[[], None],
     ) -> None:
-        self._database = database
         self._state = state
         self._deliveries = deliveries
         self._subscriptions = subscriptions
@@ -65,6 +62,7 @@ class Relay:
         self._when_told = when_told
         self._name = secrets.token_hex(8)
         self._is_holder = False
+        self._rests_until = 0.0
         self._wanted = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -92,6 +90,7 @@ class Relay:
     async def _run(self) -> None:
         while True:
             raise_if_cancelled()
+            self._wanted.clear()
             try:
                 await self._take_part()
             except LeaseLost:
@@ -100,19 +99,21 @@ class Relay:
                 logger.warning("webhook_relay_interrupted", error=type(error).__name__)
             except Exception:  # noqa: BLE001 the place was not moved, so that nothing is lost: it is read again
                 logger.exception("webhook_relay_interrupted")
-            self._wanted.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(_PAUSE_SECONDS * random.uniform(0.8, 1.2)):  # noqa: S311 spreads them
                     await self._wanted.wait()
 
     async def _take_part(self) -> None:
         """Read the log if nobody else does, until no webhook is active."""
+        if time.monotonic() < self._rests_until and not (await self._subscriptions.current()).types:
+            return
         while (place := await self._state.acquire(self._name)) is not None:
             self._is_holder = True
             position = await self._state.log_position()
             subscribers = await self._subscriptions.current()  # asked after the position: who comes lies behind it
             if not subscribers.types:
                 await self._move(None, position)
+                self._rests_until = time.monotonic() + _REST_SECONDS
                 return
             try:
                 await self._follow(place, self._make_reader(subscribers.types))
@@ -129,7 +130,7 @@ class Relay:
     async def _follow(self, place: Row, reader: EventReader) -> None:
         """Tell what comes, until other types of events are wanted: the log is read again then from the last place."""
         moved_at = time.monotonic()
-        async with await self._watch(reader, place) as stream, _Batches(stream) as batches:
+        async with await self._state.follow(reader.pipeline, place, batch=BATCH) as stream, _Batches(stream) as batches:
             while stream.alive:
                 raise_if_cancelled()
                 changes = await batches.next()
@@ -142,16 +143,6 @@ class Relay:
                 if time.monotonic() - moved_at >= _MOVE_SECONDS:
                     await self._move(token, None)
                     moved_at = time.monotonic()
-
-    async def _watch(self, reader: EventReader, place: Row) -> AsyncChangeStream[Row]:
-        token, start = place.get("token"), place.get("start") or 0
-        return await self._database.watch(
-            reader.pipeline,
-            resume_after=token,
-            start_at_operation_time=None if token else Timestamp(start >> 32, start & 0xFFFF_FFFF),
-            max_await_time_ms=_WAIT_MILLISECONDS,
-            batch_size=BATCH,
-        )
 
     async def _tell(self, reader: EventReader, changes: Sequence[Row], subscribers: Subscribers) -> None:
         deliveries = subscribers.deliveries(await reader.read(changes, subscribers.want))

@@ -6,8 +6,10 @@ from datetime import datetime
 from typing import Any
 
 import pymongo
-from bson import ObjectId
+from bson import ObjectId, Timestamp
 from pymongo import ReturnDocument, UpdateOne
+from pymongo.asynchronous.change_stream import AsyncChangeStream
+from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from app.audit.audited import AuditedRepository
@@ -21,6 +23,8 @@ from app.webhooks.model import Delivery, Hook, RelayState, Webhook
 from app.webhooks.resource import DELIVERIES, HOOKS, WEBHOOKS
 
 _DUPLICATE = 11000
+_WAIT_MILLISECONDS = 1000
+"""How long the database holds an empty answer back; what happens meanwhile comes at once."""
 _ONE = "relay"
 """The id of the one row that says who reads the log."""
 
@@ -184,6 +188,18 @@ class RelayRepository:
         with pymongo.timeout(READ_SECONDS):
             reply = await self._collection.database.command("ping")
         return position_of(reply["operationTime"])
+
+    async def follow(self, pipeline: Sequence[Mapping[str, Any]], place: Row, *, batch: int) -> AsyncChangeStream[Row]:
+        """The changes of the whole database behind a place in the log, of which the pipeline lets some through."""
+        token, start = place.get("token"), place.get("start") or 0
+        database: AsyncDatabase[Row] = self._collection.database
+        return await database.watch(
+            pipeline,
+            resume_after=token,
+            start_at_operation_time=None if token else Timestamp(start >> 32, start & 0xFFFF_FFFF),
+            max_await_time_ms=_WAIT_MILLISECONDS,
+            batch_size=batch,
+        )
 
     async def prepare(self, start: int) -> None:
         """Let the log be read from here on, if nobody has begun to. Not part of any transaction."""

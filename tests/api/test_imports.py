@@ -114,6 +114,12 @@ async def test_what_makes_no_sense_or_is_not_allowed_is_refused_at_once(
     assert (await as_ana.get(PATH)).json()["items"] == []
 
 
+async def test_a_format_that_is_named_is_the_only_one(as_ana: httpx.AsyncClient) -> None:
+    row = await over(as_ana, await as_ana.post(PATH, params={"format": "csv"}, content=lines(1)))
+    assert (row["state"], row["error"]["message"]) == ("failed", "upload is jsonl, not csv")
+    assert (await as_ana.post(PATH, params={"format": "word"}, content=lines(1))).status_code == 422
+
+
 async def test_an_admin_imports_for_others(as_admin: httpx.AsyncClient, as_ana: httpx.AsyncClient, ana: Person) -> None:
     row = await over(as_admin, await as_admin.post(PATH, params={"owner_id": str(ana.id)}, content=lines(1)))
     assert row["owner_id"] == str(ana.id)

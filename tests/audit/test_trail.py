@@ -9,10 +9,10 @@ from fastapi import FastAPI
 
 from app.audit import keeping
 from app.audit.actor import Actor, acting
-from app.audit.audited import record
 from app.audit.model import AuditEntry
 from app.audit.refusals import PER_ASKER
 from app.audit.repository import AuditIsAppendOnly
+from app.audit.trail import record
 from app.kit.repository import EVERYTHING
 from app.kit.transactions import Transactions
 from app.services import Services

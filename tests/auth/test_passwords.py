@@ -105,6 +105,24 @@ async def test_scripts_of_web_pages_are_not_asked_by_the_browser(anonymous: http
         assert len(response.headers.get_list("www-authenticate")) == challenges
 
 
+@pytest.mark.parametrize("origin", ["https://evil.example.com", "null", "http://test.evil.example.com"])
+async def test_a_page_of_another_site_does_nothing_with_a_password_that_the_browser_keeps(
+    anonymous: httpx.AsyncClient, as_ana: httpx.AsyncClient, ana: Person, origin: str
+) -> None:
+    password, foreign = basic(ana.email, PASSWORD), {"Origin": origin}
+    conversation = (await as_ana.post("/api/conversations", json={"title": "Ana's"})).headers["location"]
+
+    for method in ("POST", "DELETE"):
+        path = f"{conversation}/restore" if method == "POST" else conversation
+        refused = await anonymous.request(method, path, headers={**password, **foreign})
+        assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
+    assert (await as_ana.get(conversation)).json()["status"] == "active"
+    own = {**password, "Origin": "http://test"}
+    assert (await anonymous.delete(conversation, headers=own)).status_code == 204
+    by_key = {"Authorization": f"Bearer {ana.key}", **foreign}  # which no browser sends by itself
+    assert (await anonymous.post(f"{conversation}/restore", headers=by_key)).status_code == 200
+
+
 async def test_a_password_is_hashed_once_for_many_requests(
     anonymous: httpx.AsyncClient, ana: Person, services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:

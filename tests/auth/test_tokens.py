@@ -194,6 +194,8 @@ async def test_ones_own_new_password_ends_the_sessions_of_the_old_one(
 
     assert changed.status_code == 200
     assert await status_of(anonymous, headers) == 401
+    sessions = await anonymous.get("/api/auth/sessions", headers=bearer(ana.key))
+    assert sessions.json()["items"] == []
     assert await status_of(anonymous, bearer(ana.key)) == 200
     assert (await sign_in(anonymous, ana, "a new password"))["scope"] == "read write export"
 

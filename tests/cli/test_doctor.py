@@ -1,5 +1,6 @@
 """`verbatim doctor`: what is right, what is wrong, and what to do about it."""
 
+import json
 from typing import Any
 
 import pytest
@@ -15,7 +16,8 @@ def test_a_sound_installation_is_found_to_be_one(verbatim: Verbatim) -> None:
     findings = {name: (state, sentence) for name, state, sentence in cells(done.stdout)}
 
     assert done.status == 0
-    assert set(findings) == {"Settings", "Disk", "Database", "Clock", "Indexes", "Search", "Admin", "Default model"}
+    expected = {"Settings", "Disk", "Database", "Clock", "Indexes", "Search", "Admin", "Default model", "Issuer"}
+    assert set(findings) == expected
     assert {state for state, _ in findings.values()} == {"ok"}
     assert "replica set" in findings["Database"][1]
     assert findings["Default model"][1].startswith("echo")
@@ -27,12 +29,14 @@ def test_what_is_wrong_is_named_with_what_to_do(verbatim: Verbatim) -> None:
     with MongoClient(verbatim.uri) as client:
         client[verbatim.database]["users"].update_many({}, {"$set": {"disabled": True}})
 
-    ill = verbatim("doctor", status=1, default_model="gone:model", mongo_url="mistyped")
+    away = json.dumps({"issuer": "http://127.0.0.1:9", "audience": "verbatim"})
+    ill = verbatim("doctor", status=1, default_model="gone:model", mongo_url="mistyped", oidc=away)
 
     assert "nobody can administer: verbatim user role EMAIL admin" in ill.stdout
     assert "VERBATIM_DEFAULT_MODEL=gone:model" in ill.stdout
     assert "unknown: VERBATIM_MONGO_URL; see .env.example" in ill.stdout
-    assert ill.stdout.count("WRONG") == 3
+    assert "http://127.0.0.1:9: Cannot connect" in ill.stdout
+    assert ill.stdout.count("WRONG") == 4
 
 
 def test_settings_that_cannot_be_used_are_named_without_their_secrets(verbatim: Verbatim) -> None:

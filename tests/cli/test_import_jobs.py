@@ -89,6 +89,7 @@ def test_two_exports_of_ours_are_one_import(verbatim: Verbatim, stored: Any) -> 
     [
         (("undo", "66a0c0ffee66a0c0ffee66a0"), "verbatim: There is no such import."),
         (("errors", "nonsense"), "verbatim: There is no import nonsense; see: verbatim import list"),
+        (("good.jsonl", "--format", "claude"), "verbatim: good.jsonl is jsonl, not claude"),
         (("good.jsonl", "--map", "text=Text"), "there is no field 'text'"),
         (("good.jsonl", "--with", "good.jsonl"), "Only tables can be read together, and good.jsonl is none"),
     ],

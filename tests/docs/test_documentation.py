@@ -92,6 +92,16 @@ def test_the_openapi_snapshot_is_current() -> None:
     assert json.loads((ROOT / "docs/openapi.json").read_text()) == build_app(settings).openapi()
 
 
+def test_every_reference_of_the_openapi_document_leads_somewhere() -> None:
+    document = build_app(Settings(_env_file=None)).openapi()
+
+    for reference in set(re.findall(r'"\$ref": "#/([^"]+)"', json.dumps(document))):
+        place = document
+        for name in reference.split("/"):
+            assert name in place, reference
+            place = place[name]
+
+
 def test_every_path_that_the_guide_names_is_in_openapi() -> None:
     paths = set(build_app(Settings(_env_file=None)).openapi()["paths"])
     guide = (ROOT / "docs/rest.md").read_text()

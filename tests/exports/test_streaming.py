@@ -208,3 +208,19 @@ async def test_every_row_comes_once_while_others_write(
     ids = column(read_csv(received), "Id")
     assert len(ids) == len(set(ids))
     assert set(ids) >= {str(row["_id"]) for row in rows}
+
+
+async def test_a_head_request_tells_of_the_file_without_making_it(
+    services: Services, live_ana: httpx.AsyncClient, ana: Person, watched: Watched, nothing_left: None
+) -> None:
+    await fill(services, ana.id, [KIBIBYTES_20] * MORE_THAN_SOCKETS_HOLD)
+    response = await live_ana.head("/api/messages/export")
+
+    assert response.status_code == 200
+    assert response.content == b""
+    assert response.headers["content-type"].startswith("text/csv")
+    assert "messages-" in response.headers["content-disposition"]
+    await asyncio.wait_for(watched.closed.wait(), 10)
+    assert watched.chunks <= 1
+    assert (await live_ana.head("/api/messages/export", params={"format": "no"})).status_code == 422
+    assert (await live_ana.head("/api/users/me")).headers["etag"]

@@ -16,9 +16,10 @@ from app.imports.streams import UnreadableSource
 from app.kit.errors import Conflict
 from app.kit.repository import EVERYTHING, Row
 from app.services import Services
+from app.turns.model import Worker
 from tests.conftest import Person
 from tests.imports.conftest import Write
-from tests.imports.samples import conversation
+from tests.imports.samples import CLAUDE, conversation
 from tests.imports.stored import assert_each_once, numbered, stored
 
 pytestmark = pytest.mark.mongod  # jobs are claimed under a lease of the database's clock
@@ -44,6 +45,7 @@ async def test_an_import_is_remembered_with_its_bad_records(services: Services, 
     assert (row["filename"], row["conversations"], row["messages"], row["bad"]) == ("file.jsonl", 2, 4, 3)
     assert row["bytes"] == row["bytes_read"] > 0
     assert row["finished_at"] is not None
+    assert await Worker.get_pymongo_collection().count_documents({}) == 0  # the command has left
     assert [each["position"] for each in row["bad_first"]] == [3, 4, 5]
     found = await errors_of(services, row["_id"])
     assert [each["position"] for each in found] == [3, 4, 5]
@@ -92,6 +94,29 @@ async def test_the_columns_that_were_used_are_told(services: Services, ana: Pers
         "content": "Text",
     }
     assert set(await stored(services, ana)) == {"crm:1"}
+
+
+@pytest.mark.parametrize(
+    ("data", "wrong", "right", "columns"),
+    [
+        (b'{"id": "", "messages": []}\n{"id": "b", "messages": []}\n', b'\\"id\\": \\"\\"', b'\\"id\\": \\"a\\"', ()),
+        (b"Chat;Who;Text\r\n1;human;hi\r\n1;narrator;hm\r\n2;human;x\r\n", b'"narrator"', b'"bot"', ("role=Who",)),
+        (json.dumps([CLAUDE, {**CLAUDE, "uuid": 5}]).encode(), b'"uuid": 5', b'"uuid": "five"', ()),
+    ],
+    ids=["jsonl", "csv", "claude"],
+)
+async def test_a_mended_file_of_errors_is_imported_like_the_file_it_comes_from(
+    services: Services, ana: Person, write: Write, data: bytes, wrong: bytes, right: bytes, columns: tuple[str, ...]
+) -> None:
+    options = ImportOptions(columns=parse_map(columns))
+    row = await services.imports.run_here(write([data]), ana.id, options)
+    assert (row["conversations"], row["bad"] > 0) == (1, True)
+    _, chunks = await services.imports.errors(EVERYTHING, row["_id"])
+    errors = b"".join([chunk async for chunk in chunks])
+    assert wrong in errors
+
+    mended = await services.imports.run_here(write([errors.replace(wrong, right)]), ana.id, options)
+    assert (mended["conversations"], mended["bad"]) == (1, 0), mended["bad_first"]
 
 
 async def test_a_file_that_cannot_be_read_leaves_no_trace(services: Services, ana: Person, write: Write) -> None:

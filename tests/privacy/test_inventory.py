@@ -4,9 +4,8 @@ from typing import Any
 
 import pytest
 
-from app.database import DOCUMENTS
+from app.database import DOCUMENTS, Database
 from app.privacy.inventory import EXPORTED, INVENTORY, Holding
-from tests.conftest import Database  # the documents are bound by its fixture
 
 USER_FIELDS = {"owner_id", "user_id", "actor_id", "subject_id", "requested_by", "placed_by"}
 OF_THE_DEPLOYMENT = {"erasures", "holds"}

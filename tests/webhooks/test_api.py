@@ -1,14 +1,22 @@
 """/api/webhooks: what users do with them, and what nobody can."""
 
+import json
 from typing import Any, get_args
 
 import httpx
 import pytest
 from bson import ObjectId
+from pydantic import BaseModel
 
 from app.config import Settings
+from app.conversations.resource import CONVERSATIONS, MESSAGES
+from app.conversations.schemas import ConversationRead
+from app.exports.resource import EXPORTS
 from app.services import Services
+from app.turns.resource import TURNS
+from app.turns.schemas import TurnBrief
 from app.webhooks.model import EventType, NoticeType
+from app.webhooks.payloads import ToldExport, ToldMessage
 from tests.api.calls import fields_at_fault, items, new_conversation, say
 from tests.conftest import Person
 from tests.webhooks.conftest import log_of, shown, subscribe
@@ -173,9 +181,24 @@ async def test_what_is_removed_for_good_is_in_no_delivery(
     assert (await shown(as_ana, webhook))["active"]
 
 
+@pytest.mark.parametrize(
+    ("payload", "members"),
+    [
+        (ConversationRead, set(CONVERSATIONS.members)),
+        (ToldMessage, {*MESSAGES.members, "omitted"}),
+        (TurnBrief, set(TURNS.members)),
+        (ToldExport, {*EXPORTS.members, "file"}),
+    ],
+)
+def test_what_is_described_is_what_is_sent(payload: type[BaseModel], members: set[str]) -> None:
+    assert set(payload.model_fields) == members
+
+
 def test_the_document_describes_what_is_sent(app: Any) -> None:
     document = app.openapi()
 
+    described = [document["webhooks"], document["paths"]["/api/webhooks"], document["paths"]["/api/hooks/{id}"]]
+    assert "HTTPValidationError" not in json.dumps(described)
     assert document["paths"]["/api/webhooks"]["post"]["callbacks"]
     assert document["paths"]["/api/hooks/{id}"]["post"]["security"] == []
     assert set(document["webhooks"]) == {*get_args(EventType), *get_args(NoticeType)}

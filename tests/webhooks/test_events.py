@@ -174,6 +174,18 @@ async def test_an_import_is_told_conversation_by_conversation(
     assert counts["long"] == 2500
 
 
+async def test_an_export_is_told_when_its_file_is_there(as_ana: httpx.AsyncClient, receiver: Receiver) -> None:
+    await subscribe(as_ana, receiver.url(), "export.completed", "export.failed")
+    await new_conversation(as_ana)
+    asked = await as_ana.post("/api/exports", json={"resource": "conversations", "format": "csv"})
+    assert asked.status_code in {201, 202}, asked.text
+
+    event = await receiver.next()
+
+    assert (event.type, event.data["id"], event.data["rows"]) == ("export.completed", asked.json()["id"], 1)
+    assert (await as_ana.get(event.data["file"])).status_code == 200
+
+
 async def test_the_undo_of_an_import_is_told_conversation_by_conversation(
     as_ana: httpx.AsyncClient, ana: Person, receiver: Receiver, services: Services, tmp_path: Any
 ) -> None:

@@ -112,7 +112,7 @@ async def test_a_log_that_does_not_reach_back_is_admitted(
     as_ana: httpx.AsyncClient, receiver: Receiver, services: Services
 ) -> None:
     webhook = await subscribe(as_ana, receiver.url())
-    async with await services.webhooks._relay._database.watch() as stream:
+    async with await services.database.client[services.database.name].watch() as stream:
         await new_conversation(as_ana)
         change = await stream.next()
     # An event of the year 1970, of which the log knows nothing.

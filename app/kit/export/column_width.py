@@ -30,8 +30,13 @@ class SampledWidths:
         self._widest = list(self._shown)
         self._rows = 0
 
+    @property
+    def are_wanted(self) -> bool:
+        """Whether further rows would be looked at."""
+        return self._rows < SAMPLE_ROWS
+
     def see(self, cells: Sequence[Cell]) -> None:
-        if self._rows >= SAMPLE_ROWS:
+        if not self.are_wanted:
             return
         self._rows += 1
         for column, cell in enumerate(cells):

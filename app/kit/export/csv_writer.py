@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, I
 from datetime import datetime
 from functools import partial
 
-from app.kit.export.model import ExportOptions, Heading, Row, require_unique
+from app.kit.export.model import ExportOptions, Heading, Row, grouped, require_unique
 from app.kit.export.value import PLAIN, Encoder, Encoders, encodable, instant_text_in, json_text
 from app.kit.export.worker import encoded
 
@@ -72,15 +72,14 @@ def _pieces(options: ExportOptions, width: int, rows: Iterable[Row]) -> Iterator
     encoders = _encoders(options)
     lines: list[str] = []
     characters = 0
-    for row in rows:
-        if len(row) != width:
-            raise ValueError(f"a row has {len(row)} values for {width} headings")
-        # A line of one empty cell would read as no line.
-        lines.append(",".join([encoders[type(value)](value) for value in row]) or '""')
-        characters += len(lines[-1])
-        if characters >= PIECE_CHARACTERS:
-            yield _encode(lines)
-            lines, characters = [], 0
+    for group in grouped(rows, width):
+        columns = [encoders.column(values) for values in zip(*group, strict=True)]
+        for line in map(",".join, zip(*columns, strict=True)):
+            lines.append(line or '""')  # a line of one empty cell would read as no line
+            characters += len(line)
+            if characters >= PIECE_CHARACTERS:
+                yield _encode(lines)
+                lines, characters = [], 0
     yield _encode(lines)
 
 

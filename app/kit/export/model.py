@@ -1,9 +1,10 @@
 """What an export is made of: headings, rows, options, and the shape of a format."""
 
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from zoneinfo import ZoneInfo
 
 from app.kit.resource import Kind
@@ -15,6 +16,7 @@ mappings or None."""
 
 EXCEL_ROWS = 1_048_576
 ABOUT = "About"
+GROUP_ROWS = 250
 _SHEET_NAME = re.compile(r"(?!')[^\[\]:*?/\\\x00-\x1f]{1,24}(?<!')")
 
 
@@ -81,6 +83,15 @@ class Format:
     stream: Stream
     is_installed: bool = True
     can_continue: bool = False
+
+
+def grouped(rows: Iterable[Row], width: int) -> Iterator[list[Row]]:
+    """The rows in groups that are encoded column by column; raises ValueError when one has not `width` values."""
+    rows = iter(rows)
+    while group := list(islice(rows, GROUP_ROWS)):
+        if wrong := set(map(len, group)) - {width}:
+            raise ValueError(f"a row has {min(wrong)} values for {width} headings")
+        yield group
 
 
 def require_unique(what: str, values: Iterable[str]) -> None:

@@ -6,7 +6,7 @@ Half of a surrogate pair, which no database stores and UTF-8 cannot say, becomes
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, TypeAlias
 from zoneinfo import ZoneInfo
@@ -32,6 +32,15 @@ class Encoders(dict[type, Encoder]):
                 return self[kind]
         raise TypeError(f"a value of type {kind.__name__} cannot be exported")
 
+    def column(self, values: Sequence[object]) -> list[Any]:
+        """The values of a column. Most columns hold one type, whose function is then looked up once, and many nothing:
+        row by row an export costs half as much again."""
+        kinds = set(map(type, values))
+        if len(kinds) != 1:
+            return [self[type(value)](value) for value in values]
+        encode = self[kinds.pop()]
+        return [encode(None)] * len(values) if values[0] is None else list(map(encode, values))
+
 
 def encodable(text: str) -> str:
     """`text` as UTF-8 can say it."""
@@ -40,12 +49,12 @@ def encodable(text: str) -> str:
 
 def instant_text(value: datetime) -> str:
     """2026-11-22T07:36:00.123Z; raises ValueError for a time without a zone, which would be a guess."""
-    offset = value.utcoffset()
-    if offset is None:
+    text = value.isoformat(timespec="milliseconds")
+    if text.endswith("+00:00"):  # the usual case, found in two thirds of the time
+        return text[:-6] + "Z"
+    if value.utcoffset() is None:
         raise ValueError(f"{value} has no time zone")
-    if offset:
-        value = value.astimezone(UTC)
-    return value.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+    return value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
 def local(value: datetime, zone: ZoneInfo) -> datetime:

@@ -19,7 +19,7 @@ from typing import Literal
 import orjson
 
 from app.kit.export.column_width import SampledWidths, header_width
-from app.kit.export.model import ABOUT, ExportOptions, Heading, Row, require_unique
+from app.kit.export.model import ABOUT, ExportOptions, Heading, Row, grouped, require_unique
 from app.kit.export.spool import Abandoned, completed
 from app.kit.export.workbook import Column, Sheet, WriteWorkbook
 from app.kit.export.xlsx_cell import ALWAYS_FITS, Cell, clean, encoders, parts
@@ -75,14 +75,18 @@ class _Workbook:
 
     def add(self, batch: Iterable[Row]) -> None:
         """Spool the rows as lines of JSON, and note into how many cells the longest text of each column must go."""
-        for row in batch:
-            cells = [table[type(value)](value) for table, value in zip(self._encoders, row, strict=True)]
-            self._spool.write(orjson.dumps(cells, option=orjson.OPT_APPEND_NEWLINE))
-            self._rows += 1
-            self._widths.see(cells)
-            for column, cell in enumerate(cells):
-                if isinstance(cell, str) and len(cell) > ALWAYS_FITS:
-                    self._parts[column] = max(self._parts[column], len(parts(cell)))
+        for group in grouped(batch, len(self._headings)):
+            columns = [
+                table.column(values) for table, values in zip(self._encoders, zip(*group, strict=True), strict=True)
+            ]
+            for index, column in enumerate(columns):
+                self._parts[index] = max(self._parts[index], _most_parts(column))
+            rows = list(zip(*columns, strict=True))
+            self._spool.writelines(orjson.dumps(cells, option=orjson.OPT_APPEND_NEWLINE) for cells in rows)
+            if self._widths.are_wanted:
+                for row in rows:
+                    self._widths.see(row)
+            self._rows += len(rows)
 
     def finish(self) -> None:
         facts: list[list[Cell]] = [[clean(item), clean(value)] for item, value in self._about.items()]
@@ -122,6 +126,12 @@ def _about_sheet(facts: Sequence[list[Cell]]) -> Sheet:
     columns = _columns([Heading("item", "Item"), Heading("value", "Value")], most, widths)
     columns = [replace(column, align="left") for column in columns]  # a number among texts
     return Sheet(ABOUT, columns, [_spread(fact, most) for fact in facts], filtered=False)
+
+
+def _most_parts(column: Sequence[Cell]) -> int:
+    """Into how many cells the longest text of a column must go."""
+    long = [cell for cell in column if type(cell) is str and len(cell) > ALWAYS_FITS]
+    return max((len(parts(text)) for text in long), default=1)
 
 
 def _split(cell: Cell) -> Sequence[Cell]:
