@@ -45,6 +45,8 @@ from app.webhooks.service import WebhookService
 
 LEASE = timedelta(seconds=60)
 """How long a process may be silent about an erasure before another one goes on with it."""
+PAUSE = timedelta(hours=1)
+"""When an erasure that a hold has come in the way of is tried again by itself."""
 PURGE_BATCH = 100
 _TOLD = (Webhook, Delivery, Hook)
 _LAST = (User, ApiKey, Session, RefreshToken, ExportSchedule)
@@ -93,9 +95,10 @@ class Erasures:
             raise Conflict("This user is being erased already.", reason="erasing")
         try:
             await self._remove(row, holder)
-        except BaseException:
+        except BaseException as error:
+            pause = PAUSE if isinstance(error, Conflict) else timedelta()
             with anyio.CancelScope(shield=True):
-                await self.rows.let_go(id, holder)
+                await self.rows.let_go(id, holder, now() + pause)
             raise
 
     async def _begin(self, scope: Scope, user_id: ObjectId, fate: Fate | None, versions: Versions) -> ObjectId:
@@ -163,7 +166,9 @@ class Erasures:
                 try:
                     await self.purging.purge(EVERYTHING, id, on_start=on_start)
                 except NotFound:
-                    continue  # somebody has removed it just now
+                    if await self.conversations.hold_state(id) is not None:
+                        raise
+                    # otherwise somebody has removed it just now
 
     async def _remove_webhooks(self, receipt: Row) -> None:
         """What was sent and received, and the answers to who has asked with a key or a signature."""

@@ -47,7 +47,7 @@ class ErasureRepository(Repository[Erasure]):
 
     async def lease(self, id: ObjectId, holder: str, until: datetime) -> Row | None:
         """Let this process carry an erasure out until then, also anew; None when another one does, or it is over."""
-        is_free = {"$or": [{"holder": holder}, {"lease_until": None}, {"lease_until": {"$lte": now()}}]}
+        is_free = {"$or": [{"holder": {"$in": [holder, None]}}, {"lease_until": {"$lte": now()}}]}
         with pymongo.timeout(WRITE_SECONDS):
             return await self.collection.find_one_and_update(
                 {"_id": id, "state": "running", **is_free},
@@ -55,10 +55,11 @@ class ErasureRepository(Repository[Erasure]):
                 return_document=ReturnDocument.AFTER,
             )
 
-    async def let_go(self, id: ObjectId, holder: str) -> None:
-        """Let any process go on with it."""
+    async def let_go(self, id: ObjectId, holder: str, until: datetime) -> None:
+        """Let whoever asks go on with it, and from then on any process by itself."""
+        change = {"$set": {"holder": None, "lease_until": until}}
         with pymongo.timeout(WRITE_SECONDS):
-            await self.collection.update_one({"_id": id, "holder": holder}, {"$set": {"lease_until": now()}})
+            await self.collection.update_one({"_id": id, "holder": holder}, change)
 
     async def abandoned(self) -> list[ObjectId]:
         """Erasures that nobody carries out."""

@@ -95,6 +95,34 @@ async def test_one_that_was_cut_short_is_gone_on_with_by_any_process(
     assert await services.privacy.upkeep.go_on_with_erasures() == 0
 
 
+async def test_a_hold_that_comes_in_between_stops_it_until_it_is_lifted(
+    as_admin: httpx.AsyncClient, ana: Person, life: Life, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    purge, holds = Purging.purge, []
+
+    async def hold_the_rest(self: Purging, scope: Any, id: ObjectId, *arguments: Any, **options: Any) -> None:
+        await purge(self, scope, id, *arguments, **options)
+        for path in (life.conversation, life.deleted):
+            body = {"resource": "conversations", "target_id": path.rpartition("/")[2], "reason": "just in time"}
+            if (placed := await as_admin.post("/api/holds", json=body)).status_code == 201:
+                holds.append(placed.headers["location"])
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Purging, "purge", hold_the_rest)
+        stopped = await as_admin.delete(f"/api/users/{ana.id}", params={"conversations": "delete"})
+
+    assert (stopped.status_code, stopped.json()["reason"], len(holds)) == (409, "held", 1)
+    assert await services.privacy.upkeep.go_on_with_erasures() == 0  # not before an hour is over
+    again = await as_admin.delete(f"/api/users/{ana.id}", params={"conversations": "delete"})
+    assert again.json()["reason"] == "held"
+    placed = await as_admin.post("/api/holds", json={"resource": "users", "target_id": str(ana.id), "reason": "x"})
+    assert placed.json()["reason"] == "purged"
+    await as_admin.delete(holds[0])
+    assert (await as_admin.delete(f"/api/users/{ana.id}")).status_code == 204
+    [receipt] = (await as_admin.get("/api/erasures")).json()["items"]
+    assert (receipt["state"], receipt["counts"]["conversations"]) == ("completed", 2)
+
+
 async def test_two_at_once_are_one(as_admin: httpx.AsyncClient, ana: Person, life: Life) -> None:
     path = f"/api/users/{ana.id}"
     both = await asyncio.gather(*(as_admin.delete(path, params={"conversations": "delete"}) for _ in range(2)))
