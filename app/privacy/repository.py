@@ -53,10 +53,11 @@ class ErasureRepository(Repository[Erasure]):
                 {"_id": id, "state": "running", **is_free},
                 {"$set": {"holder": holder, "lease_until": until}},
                 return_document=ReturnDocument.AFTER,
+                session=current_session(),
             )
 
     async def let_go(self, id: ObjectId, holder: str, until: datetime) -> None:
-        """Let whoever asks go on with it, and from then on any process by itself."""
+        """Let whoever asks go on with it, and from then on any process by itself. In no transaction: that is over."""
         change = {"$set": {"holder": None, "lease_until": until}}
         with pymongo.timeout(WRITE_SECONDS):
             await self.collection.update_one({"_id": id, "holder": holder}, change)
@@ -113,11 +114,14 @@ class PolicyRepository(AuditedRepository[RetentionPolicy]):
             )
         return result.matched_count > 0
 
-    async def end_run(self, id: ObjectId, holder: str, next_at: datetime, last_run: Mapping[str, Any]) -> None:
-        """Store what a run did, and when the next one is due."""
-        values = {"holder": None, "lease_until": None, "next_at": next_at, "last_run": dict(last_run)}
+    async def end_run(self, policy: Row, holder: str, next_at: datetime, last_run: Mapping[str, Any]) -> None:
+        """Store what a run did, and when the next one is due: at once when the policy was changed meanwhile."""
+        mine = {"_id": policy["_id"], "holder": holder}
         with pymongo.timeout(WRITE_SECONDS):
-            await self.collection.update_one({"_id": id, "holder": holder}, {"$set": values})
+            await self.collection.update_one({**mine, "version": policy["version"]}, {"$set": {"next_at": next_at}})
+            await self.collection.update_one(
+                mine, {"$set": {"holder": None, "lease_until": None, "last_run": dict(last_run)}}
+            )
 
     async def count(self) -> int:
         with pymongo.timeout(READ_SECONDS):

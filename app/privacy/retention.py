@@ -88,7 +88,7 @@ class Retention:
                 counts["held"] += each.held
                 if not await self._remove(policy, holder, each.rows, counts):
                     break
-        await self.rows.end_run(policy["_id"], holder, now() + EVERY, {"at": now(), **counts})
+        await self.rows.end_run(policy, holder, now() + EVERY, {"at": now(), **counts})
         if counts["removed"]:
             await record("retention-policy.ran", "retention", policy["_id"], details=counts)
             logger.info("retention_ran", policy=str(policy["_id"]), **counts)

@@ -189,6 +189,23 @@ async def test_only_admins_read_it_and_others_export_no_more_than_their_own_acts
             assert (await each.get("/api/audit/export")).status_code == 403
 
 
+@pytest.mark.mongod
+async def test_an_export_job_of_the_log_holds_the_own_acts_of_who_is_no_admin(
+    as_admin: httpx.AsyncClient, as_analyst: httpx.AsyncClient, analyst: Person, ana: Person
+) -> None:
+    await as_admin.patch(f"/api/users/{ana.id}", json={"role": "analyst"})
+    job = {"resource": "audit", "format": "jsonl"}
+    files = []
+    for client in (as_analyst, as_admin):
+        id = (await client.post("/api/exports", json=job)).json()["id"]
+        assert (await client.get(f"/api/exports/{id}", params={"wait": 30})).json()["state"] == "completed"
+        files.append((await client.get(f"/api/exports/{id}/file")).text)
+
+    assert str(ana.id) not in files[0]
+    assert "export.created" in files[0]
+    assert "user.changed" in files[1]
+
+
 async def test_the_actor_of_a_command_is_the_command(services: Services, as_admin: httpx.AsyncClient) -> None:
     with acting(Actor("command")):
         await record("user.changed", "users")

@@ -7,6 +7,7 @@ import httpx
 import pytest
 from bson import ObjectId
 
+from app.kit.clock import now
 from app.kit.repository import EVERYTHING
 from app.privacy.erasures import subject_of
 from app.privacy.inventory import INVENTORY
@@ -121,6 +122,45 @@ async def test_a_hold_that_comes_in_between_stops_it_until_it_is_lifted(
     assert (await as_admin.delete(f"/api/users/{ana.id}")).status_code == 204
     [receipt] = (await as_admin.get("/api/erasures")).json()["items"]
     assert (receipt["state"], receipt["counts"]["conversations"]) == ("completed", 2)
+
+
+async def test_a_killed_process_leaves_it_to_others_when_its_lease_is_over(
+    as_admin: httpx.AsyncClient, ana: Person, life: Life, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def die(*_: object, **__: object) -> None:
+        raise asyncio.CancelledError
+
+    async def too_late(*_: object) -> None:
+        """Who is killed lets go of nothing."""
+
+    rows = services.privacy.erasures.rows
+    with monkeypatch.context() as patched:
+        patched.setattr(Purging, "purge", die)
+        patched.setattr(type(rows), "let_go", too_late)
+        with pytest.raises(asyncio.CancelledError):
+            await as_admin.delete(f"/api/users/{ana.id}", params={"conversations": "delete"})
+
+    assert await services.privacy.upkeep.go_on_with_erasures() == 0
+    assert (await as_admin.delete(f"/api/users/{ana.id}")).json()["reason"] == "erasing"
+    await rows.collection.update_one({}, {"$set": {"lease_until": now()}})  # a minute later
+    assert await services.privacy.upkeep.go_on_with_erasures() == 1
+    assert set(await left_of(ana.id)) == {"audit"}
+
+
+async def test_a_keyed_bulk_request_erases_within_its_transaction(
+    as_admin: httpx.AsyncClient, as_ana: httpx.AsyncClient, ana: Person, ben: Person
+) -> None:
+    await as_ana.post("/api/keys", json={"name": "phone"})
+    bulk = {"operations": [{"action": "delete", "id": str(each.id)} for each in (ana, ben)]}
+
+    for _ in range(2):
+        response = await as_admin.post("/api/users/bulk", json=bulk, headers={"Idempotency-Key": "away"})
+        assert [each["status"] for each in response.json()["results"]] == [204, 204]
+
+    receipts = (await as_admin.get("/api/erasures")).json()["items"]
+    assert [each["state"] for each in receipts] == ["completed", "completed"]
+    assert {each["counts"]["users"] for each in receipts} == {1}
+    assert set(await left_of(ana.id)) == {"audit"}
 
 
 async def test_two_at_once_are_one(as_admin: httpx.AsyncClient, ana: Person, life: Life) -> None:

@@ -162,6 +162,27 @@ async def test_a_policy_that_is_switched_off_ends(
     assert len(await titles(as_admin)) == 2
 
 
+async def test_a_policy_that_is_changed_runs_anew_as_it_is_then(
+    as_admin: httpx.AsyncClient, services: Services, ana: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await conversation(services, ana, "very old", days=400)
+    for number in range(3):
+        await conversation(services, ana, f"old {number}", days=40)
+    path = await policy(as_admin)
+    purge = Purging.purge
+
+    async def narrow(self: Purging, *arguments: Any, **options: Any) -> None:
+        await purge(self, *arguments, **options)
+        assert (await as_admin.patch(path, json={"days": 39})).status_code == 200
+        monkeypatch.setattr(Purging, "purge", purge)
+
+    monkeypatch.setattr(Purging, "purge", narrow)
+
+    assert await services.privacy.retention.run_due() == 2
+    assert await titles(as_admin) == set()
+    assert (await as_admin.get(path)).json()["last_run"]["removed"] == 3
+
+
 async def test_a_policy_has_to_be_narrow_and_begins_switched_off(as_admin: httpx.AsyncClient) -> None:
     users = {"name": "x", "roles": ["user"]}
     for wrong in ({"days": 30, "name": "all"}, {**users, "days": 0}, users):
