@@ -27,8 +27,8 @@ $(STAMP): pyproject.toml constraints.txt
 run: $(STAMP) ## Start MongoDB and the API on http://127.0.0.1:8000 (data under ./data)
 	@$(BIN)/verbatim serve
 
-test: $(STAMP) ## Run every test on a real mongod
-	@$(BIN)/pytest
+test: $(STAMP) ## Run every test on a real mongod, or on several: one a processor
+	@$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
 
 check: $(STAMP) ## Format, lint, types and the layers' contract
 	@$(BIN)/ruff format --check .

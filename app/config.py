@@ -14,6 +14,7 @@ from typing import Literal
 from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SecretsSettingsSource, SettingsConfigDict
 
+from app.limit_settings import LimitSettings
 from app.oidc_settings import OidcSettings
 from app.upstream_settings import KINDS, KINDS_WITHOUT_ADDRESS, Price, ProviderSettings
 
@@ -43,7 +44,7 @@ TextLanguage = Literal[
 ]
 
 
-class Settings(BaseSettings):
+class Settings(LimitSettings):
     """The server's settings; times are in seconds and sizes in bytes unless the name says otherwise."""
 
     model_config = SettingsConfigDict(

@@ -27,6 +27,7 @@ from app.auth.signing import SigningKey
 from app.auth.throttle import LoginAttempts
 from app.config import Settings
 from app.conversations.model import Conversation, Message
+from app.conversations.share_model import Revocation, ShareLink
 from app.exports.model import ExportJob, ExportSchedule
 from app.imports.model import ImportJob
 from app.jobs.model import FileChunk
@@ -36,6 +37,7 @@ from app.kit.logs import logger
 from app.kit.monitoring import listeners
 from app.kit.paging import Cursors
 from app.kit.transactions import Transactions
+from app.limits.model import RateCount, Spending
 from app.mongod import EmbeddedMongod, find_mongod
 from app.privacy.model import Erasure, Hold, RetentionPolicy
 from app.rooms.model import Presence
@@ -54,6 +56,10 @@ DOCUMENTS: list[type[Document]] = [
     LoginAttempts,
     Conversation,
     Message,
+    ShareLink,
+    Revocation,
+    RateCount,
+    Spending,
     Turn,
     TurnEvents,
     Worker,

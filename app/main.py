@@ -28,6 +28,7 @@ from app.api import (
     personal_data,
     retention,
     search,
+    sharing,
     socket,
     stats,
     training,
@@ -40,6 +41,7 @@ from app.api.audit_trail import AuditTrail
 from app.api.authentication import Authentication
 from app.api.docs import OPENAPI_PATH, add_docs
 from app.api.openapi_security import document_credentials
+from app.api.rate_limits import RateLimiting
 from app.audit import keeping
 from app.bootstrap import ensure_admin
 from app.config import Settings
@@ -60,7 +62,8 @@ CORS: Mapping[str, Any] = {
         "X-Request-Id",
     ],
     "expose_headers": [
-        *("Content-Disposition", "ETag", "Link", "Location", "Retry-After", "WWW-Authenticate", "X-Request-Id"),
+        *("Content-Disposition", "ETag", "Link", "Location", "RateLimit", "RateLimit-Policy", "Retry-After"),
+        *("WWW-Authenticate", "X-Request-Id"),
     ],
     "max_age": 600,
 }
@@ -82,6 +85,7 @@ RESOURCES = (
     socket,
     webhooks,
     hooks,
+    sharing,
     auth,
     audit,
     personal_data,
@@ -138,15 +142,17 @@ def build_app(settings: Settings, lifespan: Lifespan | None = None) -> FastAPI:
     app.add_middleware(AuditTrail)
     app.add_middleware(HeadRequests)
     app.add_middleware(Authentication)
+    app.add_middleware(RateLimiting)
     larger = {f"/api{imports.PATH}": settings.import_max_bytes}
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, others=larger)
     app.add_middleware(HeadLimit, max_url_bytes=MAX_URL_BYTES, max_header_bytes=MAX_HEADER_BYTES)
     if settings.allowed_origins:
         app.add_middleware(CORSMiddleware, allow_origins=settings.allowed_origins, **CORS)
     app.add_middleware(SecurityHeaders)
-    app.add_middleware(RequestContext)
+    app.add_middleware(RequestContext, secrets_in_paths=sharing.LINK_PATH)
     for module in RESOURCES:
         app.include_router(module.routes, prefix="/api")
+    app.include_router(sharing.public, prefix="/api")
     app.include_router(health.routes)
     app.include_router(metrics.routes)
     app.webhooks.include_router(webhook_events.told)

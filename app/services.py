@@ -13,10 +13,13 @@ from app.auth.access import Access, build_access
 from app.auth.service import KeyService
 from app.config import Settings
 from app.conversations.content_index import content_index
+from app.conversations.links import LinkRepository, Links
 from app.conversations.matches import MatchRepository
 from app.conversations.repository import ConversationRepository, DeletedConversationRepository, MessageRepository
+from app.conversations.revocations import Revocations
 from app.conversations.search import MessageSearch
 from app.conversations.service import ConversationService
+from app.conversations.sharing import ShareRepository, Sharing
 from app.database import Database, open_database
 from app.exports.jobs import ExportJobs, ExportQuota
 from app.exports.repository import ExportRepository, ScheduleRepository
@@ -31,8 +34,11 @@ from app.jobs.service import JobOptions, Jobs
 from app.kit.changes import ChangeFeed
 from app.kit.repository import Repository
 from app.kit.turnstile import Turnstile
+from app.limits.assembly import Limits, build_limits
+from app.limits.quotas import Quotas
 from app.llm.service import LanguageModels
 from app.privacy.assembly import Privacy, build_privacy
+from app.privacy.parts import Parts
 from app.rooms.repository import PresenceRepository, TranscriptRepository
 from app.rooms.service import Rooms
 from app.search.index import TextIndex
@@ -63,12 +69,15 @@ class Services:
     access: Access
     audit: AuditRepository
     conversations: ConversationService
+    sharing: Sharing
+    links: Links
     search: MessageSearch
     turns: TurnService
     imports: ImportJobs
     exports: ExportJobs
     schedules: ExportSchedules
     models: LanguageModels
+    limits: Limits
     changes: ChangeFeed
     housekeeping: Housekeeping
     rooms: Rooms
@@ -99,6 +108,7 @@ class Services:
     def open(self) -> None:
         """Follow what other processes write, and see to the turns of all of them."""
         self.changes.open()
+        self.limits.rates.open()
         self.housekeeping.open()
         self.content_index.open(builds=self.settings.search_builder)
         if self.settings.webhook_delivery:
@@ -115,8 +125,10 @@ class Services:
         await self.exports.jobs.aclose()
         await self.imports.jobs.aclose()
         await self.turns.runner.aclose(self.settings.drain_timeout)
+        await self.limits.aclose()
         await self.webhooks.aclose()
         await self.rooms.aclose()
+        await self.sharing.revocations.aclose()
         await self.housekeeping.aclose()
         await self.content_index.aclose()
         await self.changes.aclose()
@@ -154,13 +166,18 @@ def build_services(settings: Settings, database: Database) -> Services:
     changes = ChangeFeed(database.client[database.name])
     membership = Membership(WorkerRepository(lease_seconds=settings.turn_lease))
     turn_rows = TurnRepository(cursors, turnstile)
-    turns, housekeeping = _build_turns(settings, database, turn_rows, transcripts, models, changes, membership)
+    limits = build_limits(settings)
+    turns, housekeeping = _build_turns(
+        settings, database, turn_rows, transcripts, models, changes, membership, limits.quotas
+    )
     rooms = Rooms(conversations, turns.rows, TranscriptRepository(cursors), PresenceRepository(), membership, changes)
     housekeeping.inherit(rooms.tidy)
     exports = _build_exports(settings, database, users, membership, changes)
     housekeeping.inherit(exports.jobs.upkeep.tidy)
     imports = build_imports(settings, cursors, transactions, conversations, messages, membership, changes)
     housekeeping.inherit(imports.jobs.upkeep.tidy)
+    links = Links(LinkRepository(cursors), conversations, messages)
+    sharing = Sharing(ShareRepository(cursors), transactions, Revocations(changes))
     user_service = UserService(users, transactions, end_sessions=access.sessions.rows.remove_of_user)
     schedules = ExportSchedules(ScheduleRepository(cursors), exports, transactions)
     exported = ended(exports.rows, "export", ("completed", "failed"), EXPORTS.render)
@@ -172,6 +189,8 @@ def build_services(settings: Settings, database: Database) -> Services:
         access=access,
         audit=AuditRepository(cursors),
         conversations=transcripts,
+        sharing=sharing,
+        links=links,
         search=MessageSearch(
             messages,
             MatchRepository(cursors),
@@ -184,13 +203,27 @@ def build_services(settings: Settings, database: Database) -> Services:
         exports=exports,
         schedules=schedules,
         models=models,
+        limits=limits,
         changes=changes,
         housekeeping=housekeeping,
         rooms=rooms,
         content_index=index,
         webhooks=webhooks,
         privacy=build_privacy(
-            cursors, transactions, user_service, access, transcripts, turns, imports, exports, schedules, webhooks
+            cursors,
+            transactions,
+            Parts(
+                users=user_service,
+                access=access,
+                conversations=transcripts,
+                sharing=sharing,
+                links=links,
+                turns=turns,
+                imports=imports,
+                exports=exports,
+                schedules=schedules,
+                webhooks=webhooks,
+            ),
         ),
     )
 
@@ -213,6 +246,7 @@ def _build_turns(
     models: LanguageModels,
     changes: ChangeFeed,
     membership: Membership,
+    quotas: Quotas,
 ) -> tuple[TurnService, Housekeeping]:
     events = EventRepository()
     finisher = TurnFinisher(rows, events, conversations, database.transactions)
@@ -235,6 +269,7 @@ def _build_turns(
         models,
         membership,
         database.transactions,
+        quotas,
         default_model=settings.default_model,
     )
     exchanges = Exchanges(conversations, max_message_bytes=settings.max_message_bytes)

@@ -12,6 +12,10 @@ from bench.processes import Process
 KEY = "bench-key-of-the-first-admin-0123456789"
 
 
+UNLIMITED = {"rate_limit_per_user": 0, "rate_limit_per_address": 0}
+"""A benchmark sends more than anybody may."""
+
+
 class Server:
     """`verbatim serve` on a free port of loopback and a data folder, until the block ends.
 
@@ -20,7 +24,7 @@ class Server:
 
     def __init__(self, data: Path, **settings: Any) -> None:
         self._data = data
-        self._settings = {"bootstrap_key": KEY, "log_level": "warning", **settings}
+        self._settings = {"bootstrap_key": KEY, "log_level": "warning", **UNLIMITED, **settings}
 
     async def __aenter__(self) -> "Server":
         # In a thread: a database client of this process would else miss its heartbeats and give up its connections.

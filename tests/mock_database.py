@@ -7,7 +7,7 @@ from typing import Any
 import mongomock
 from bson import encode
 from mongomock_motor import AsyncMongoMockClient, AsyncMongoMockCollection, AsyncMongoMockDatabase
-from pymongo import IndexModel
+from pymongo import IndexModel, UpdateOne
 
 mongomock.ignore_feature("session")  # there are no transactions to leave: what is tested here needs none
 
@@ -40,6 +40,15 @@ class MockCollection(AsyncMongoMockCollection):  # type: ignore[misc]
 
     async def list_indexes(self, *args: Any, **kwargs: Any) -> Any:
         return super().list_indexes(*args, **kwargs)
+
+    async def bulk_write(self, requests: Sequence[UpdateOne], **_: Any) -> None:
+        """mongomock's own does not know the operations of this driver."""
+        for each in requests:
+            await self.update_one(each._filter, each._doc, upsert=bool(each._upsert))
+
+    def with_options(self, **_: Any) -> "MockCollection":
+        """There is one member: whatever is stored is stored by all."""
+        return self
 
     def find_raw_batches(
         self, *args: Any, batch_size: int, max_time_ms: int | None, hint: str | None, **kwargs: Any

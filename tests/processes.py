@@ -49,7 +49,8 @@ class ServerProcess:
         self.url = ""
         self.welcome = ""
         self._options = ("--port", "0", *options)
-        self._settings = {"bootstrap_key": ADMIN_KEY, "drain_timeout": 5, **settings}
+        unlimited = {"rate_limit_per_user": 0, "rate_limit_per_address": 0}  # tests ask more than people do
+        self._settings = {"bootstrap_key": ADMIN_KEY, "drain_timeout": 5, **unlimited, **settings}
         self._process: Process | None = None
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 closed at the end of the context
 

@@ -12,6 +12,8 @@ from app.api.auth import PUBLIC_PATHS as SIGNING_IN
 from app.api.docs import ASSETS_PATH, DOCS_PATH, OPENAPI_PATH
 from app.api.metrics import METRICS_PATH
 from app.api.origins import check_origin
+from app.api.rate_limits import admit
+from app.api.sharing import LINK_PATH
 from app.auth.credentials import Basic, parse_authorization
 from app.auth.principal import Principal
 from app.kit.errors import Unauthenticated, VerbatimError
@@ -38,6 +40,7 @@ class Authentication:
         if scope["type"] == "http" and not _is_public(scope["method"], scope["path"]):
             try:
                 principal = await _principal(scope)
+                admit(scope["app"].state.services, principal, scope)
             except (VerbatimError, PyMongoError) as error:
                 known = as_verbatim_error(error, is_write=False)
                 if known is None:
@@ -53,6 +56,7 @@ def _is_public(method: str, path: str) -> bool:
         path in _PUBLIC_PATHS
         or path.startswith(_PUBLIC_PREFIX)
         or (method == "POST" and _SIGNED_PATH.fullmatch(path) is not None)
+        or (method == "GET" and LINK_PATH.fullmatch(path) is not None)
     )
 
 

@@ -22,8 +22,8 @@ from app.conversations.schemas import (
 )
 from app.kit.editing import validated
 from app.kit.errors import Invalid
-from app.kit.listing import parse_listing
-from app.kit.parameters import list_parameters
+from app.kit.listing import parse_boolean, parse_listing
+from app.kit.parameters import list_parameters, query_parameter
 from app.kit.problems import problem_responses
 from app.kit.repository import EVERYTHING, Row
 from app.kit.responses import JSON, created, found, listed, path_of
@@ -32,6 +32,7 @@ from app.kit.schemas import Page
 from app.services import Services
 
 routes = router("/conversations", "conversations", responses=problem_responses(401, 403, 422, 503))
+_SHARED = query_parameter("shared", "Those of others that are shared with you", {"type": "boolean", "default": False})
 _ONE = problem_responses(404)
 _CHANGED = problem_responses(404, 412)
 
@@ -60,12 +61,18 @@ async def _create(services: Services, principal: Principal, new: ConversationCre
     "",
     response_model=Page[ConversationRead],
     responses=problem_responses(429),
-    openapi_extra=list_parameters(CONVERSATIONS),
+    openapi_extra={"parameters": [_SHARED, *list_parameters(CONVERSATIONS)["parameters"]]},
 )
 async def list_conversations(request: Request, principal: Reader, services: ServicesDep) -> Response:
-    """Conversations you may see; deleted ones only with `status=deleted`."""
-    listing = parse_listing(CONVERSATIONS, request.query_params.multi_items())
-    page = await services.conversations.rows.page(principal.scope(CONVERSATIONS), listing)
+    """Conversations of your own, or of everybody for admins and analysts; deleted ones only with `status=deleted`. With
+    `shared=true` those of others that are shared with you."""
+    is_shared = parse_boolean("shared", request.query_params.get("shared", "false"))
+    listing = parse_listing(CONVERSATIONS, request.query_params.multi_items(), beside=("shared",))
+    if is_shared:
+        scope, condition = principal.scope_of_shared(CONVERSATIONS), CONVERSATIONS.live_filter
+    else:
+        scope, condition = principal.scope(CONVERSATIONS), {}
+    page = await services.conversations.rows.page(scope, listing, condition)
     return listed(CONVERSATIONS, page, request.url, listing.fields)
 
 
@@ -92,7 +99,7 @@ async def read_conversation(
     id: IdPath, principal: Reader, services: ServicesDep, if_none_match: IfNoneMatch = None
 ) -> Response:
     """One conversation, without its messages."""
-    row = await services.conversations.rows.get(principal.scope(CONVERSATIONS), id)
+    row = await services.conversations.rows.get(principal.scope(CONVERSATIONS, "read"), id)
     return found(CONVERSATIONS, row, if_none_match=if_none_match)
 
 
@@ -151,7 +158,7 @@ async def fork_conversation(
     if (replay := await once.replay()) is not None:
         return replay
     forks = services.conversations.forks
-    draft = await forks.prepare(principal.scope(CONVERSATIONS), id, new, principal.user_id)
+    draft = await forks.prepare(principal.scope(CONVERSATIONS, "read"), id, new, principal.user_id)
 
     async def publish() -> Response:
         row = await forks.publish(draft)
@@ -176,7 +183,9 @@ async def fork_conversation(
 async def list_transcript(id: IdPath, request: Request, principal: Reader, services: ServicesDep) -> Response:
     """The messages in order; `sort=-seq` for the newest first."""
     listing = parse_listing(TRANSCRIPT, request.query_params.multi_items())
-    page = await services.conversations.transcript(principal.scope(MESSAGES), id, listing)
+    page = await services.conversations.transcript(
+        principal.scope(MESSAGES), principal.scope(CONVERSATIONS, "read"), id, listing
+    )
     return listed(MESSAGES, page, request.url, listing.fields)
 
 
@@ -187,7 +196,8 @@ async def append_message(
     """Append a message with the next number."""
 
     async def append() -> Response:
-        appended = await services.conversations.append(principal.scope(CONVERSATIONS), id, [new], place="body.content")
+        scope = principal.scope(CONVERSATIONS, "write")
+        appended = await services.conversations.append(scope, id, [new], place="body.content")
         row = appended.messages[0]
         return created(MESSAGES, row, path_of("messages", row["_id"]))
 
@@ -202,7 +212,7 @@ async def append_messages(
     """Append up to 1000 messages in their order: all of them or none."""
 
     async def append() -> Response:
-        appended = await services.conversations.append(principal.scope(CONVERSATIONS), id, new.messages)
+        appended = await services.conversations.append(principal.scope(CONVERSATIONS, "write"), id, new.messages)
         items = [MESSAGES.render(row) for row in appended.messages]
         return JSON({"items": items}, status_code=201, headers={"Location": path_of("conversations", id, "messages")})
 

@@ -5,7 +5,7 @@ from starlette.responses import Response
 
 from app.api.deps import Exporter, IdPath, IfMatch, IfNoneMatch, MergePatch, Reader, ServicesDep, Writer
 from app.api.exporting import export_documentation, send_export
-from app.conversations.resource import MESSAGES
+from app.conversations.resource import CONVERSATIONS, MESSAGES
 from app.conversations.schemas import MessageRead, MessageUpdate
 from app.kit.listing import parse_listing
 from app.kit.parameters import list_parameters
@@ -38,7 +38,9 @@ async def read_message(
     id: IdPath, principal: Reader, services: ServicesDep, if_none_match: IfNoneMatch = None
 ) -> Response:
     """One message."""
-    row = await services.conversations.messages.get(principal.scope(MESSAGES), id)
+    rows = services.conversations.messages
+    readable = principal.scope(CONVERSATIONS, "read")
+    row = await services.sharing.reach(rows, id, principal.scope(MESSAGES), readable, lambda scope: rows.get(scope, id))
     return found(MESSAGES, row, if_none_match=if_none_match)
 
 
@@ -52,5 +54,11 @@ async def patch_message(
     id: IdPath, patch: MergePatch, principal: Writer, services: ServicesDep, versions: IfMatch
 ) -> Response:
     """Give feedback or metadata (JSON Merge Patch); `{"feedback": null}` takes it back."""
-    row = await services.conversations.patch_message(principal.scope(MESSAGES), id, patch, versions)
+    row = await services.sharing.reach(
+        services.conversations.messages,
+        id,
+        principal.scope(MESSAGES),
+        principal.scope(CONVERSATIONS),
+        lambda scope: services.conversations.patch_message(scope, id, patch, versions),
+    )
     return found(MESSAGES, row)

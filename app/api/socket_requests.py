@@ -1,7 +1,8 @@
 """What a client can ask for over a WebSocket: the same services as REST, under the same permissions."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from contextlib import ExitStack
+from typing import Any, TypeVar
 
 from bson import ObjectId
 from pymongo.errors import PyMongoError
@@ -22,11 +23,11 @@ from app.api.socket_schemas import (
     UnsubscribeMessage,
 )
 from app.api.socket_turns import FollowedTurns
-from app.auth.principal import Principal
+from app.auth.principal import Access, Principal
 from app.conversations.resource import CONVERSATIONS
 from app.kit.errors import NotFound
 from app.kit.logs import logger
-from app.kit.repository import EVERYTHING
+from app.kit.repository import EVERYTHING, Scope
 from app.rooms.service import Joined
 from app.rooms.subscription import Participant
 from app.services import Services
@@ -34,6 +35,8 @@ from app.turns.beginning import Begun
 from app.turns.model import TERMINAL_STATES
 from app.turns.resource import TURNS
 from app.turns.schemas import Delivery
+
+T = TypeVar("T")
 
 
 class Requests:
@@ -47,6 +50,9 @@ class Requests:
         self._turns = FollowedTurns(services.turns.streams, outbox, self._cancels.discard)
         self._rooms = Subscriptions(services.rooms, outbox, self._turns)
         self._name: str | None = None
+        self._revoked: set[ObjectId] = set()
+        self._stack = ExitStack()
+        self._stack.enter_context(services.sharing.revocations.telling(principal.user_id, self._revoke))
         self._handlers: Mapping[type[Any], Callable[[Any], Awaitable[None]]] = {
             SubscribeMessage: self._subscribe,
             UnsubscribeMessage: self._unsubscribe,
@@ -65,11 +71,18 @@ class Requests:
 
     async def aclose(self, *, has_left: bool) -> None:
         """Follow nothing any more. `has_left`: the client is gone, not told to come again."""
+        self._stack.close()
         await self._turns.aclose()
         await self._rooms.aclose()
         if has_left:
             for turn_id in self._cancels:
                 await self._cancel_left(turn_id)
+
+    def _revoke(self, conversation_id: ObjectId) -> None:
+        """Follow no more of what was shared, also when it is just being looked up."""
+        self._revoked.add(conversation_id)
+        self._rooms.revoke(conversation_id)
+        self._turns.revoke(conversation_id)
 
     async def _cancel_left(self, turn_id: ObjectId) -> None:
         try:
@@ -90,8 +103,11 @@ class Requests:
             await self._answer(request, "subscribed", **subscribed(joined))
 
         who = Participant(self._principal.user_id, await self._own_name())
-        scope = self._principal.scope(CONVERSATIONS)
+        scope = self._principal.scope(CONVERSATIONS, "read")
+        self._revoked.discard(request.conversation_id)
         await self._rooms.add(scope, request.conversation_id, who, request.after_seq, answer)
+        if request.conversation_id in self._revoked:  # meanwhile
+            self._revoke(request.conversation_id)
 
     async def _unsubscribe(self, request: UnsubscribeMessage) -> None:
         await self._rooms.remove(request.conversation_id)
@@ -100,7 +116,12 @@ class Requests:
     async def _follow(self, request: FollowMessage) -> None:
         self._principal.require("read")
         self._turns.check_room(request.turn_id)
-        turn = await self._services.turns.get(self._principal.scope(TURNS), request.turn_id)
+        self._revoked.clear()
+        turn = await self._reach(
+            self._principal, request.turn_id, "read", lambda scope: self._services.turns.get(scope, request.turn_id)
+        )
+        if turn["conversation_id"] in self._revoked:  # meanwhile
+            raise NotFound("There is no such turn.")
         await self._answer(request, "following", turn_id=request.turn_id)
         self._turns.follow(request.turn_id, turn["conversation_id"], after=request.after, is_wanted=True)
 
@@ -111,10 +132,10 @@ class Requests:
     async def _ask(self, request: AskMessage) -> None:
         writer = self._principal.as_writer()
         begun = await self._services.turns.ask(
-            writer.scope(CONVERSATIONS),
+            writer.scope(CONVERSATIONS, "write"),
             request.conversation_id,
             request.turn,
-            requester=writer.user_id,
+            payer=writer.payer,
             key=request.idempotency_key,
         )
         await self._begun(request, "asked", begun, request.turn)
@@ -122,29 +143,46 @@ class Requests:
     async def _regenerate(self, request: RegenerateMessage) -> None:
         writer = self._principal.as_writer()
         begun = await self._services.turns.regenerate(
-            writer.scope(CONVERSATIONS),
+            writer.scope(CONVERSATIONS, "write"),
             request.conversation_id,
             request.turn,
-            requester=writer.user_id,
+            payer=writer.payer,
             key=request.idempotency_key,
         )
         await self._begun(request, "regenerated", begun, request.turn)
 
     async def _retry(self, request: RetryMessage) -> None:
         writer = self._principal.as_writer()
-        begun = await self._services.turns.retry(
-            writer.scope(TURNS),
+        begun = await self._reach(
+            writer,
             request.turn_id,
-            when_busy=request.turn.when_busy,
-            requester=writer.user_id,
-            key=request.idempotency_key,
+            "write",
+            lambda scope: self._services.turns.retry(
+                scope,
+                writer.scope(CONVERSATIONS, "write"),
+                request.turn_id,
+                when_busy=request.turn.when_busy,
+                payer=writer.payer,
+                key=request.idempotency_key,
+            ),
         )
         await self._begun(request, "retried", begun, request.turn)
 
     async def _cancel(self, request: CancelMessage) -> None:
         writer = self._principal.as_writer()
-        turn = await self._services.turns.cancel(writer.scope(TURNS), request.turn_id)
+        turn = await self._reach(
+            writer, request.turn_id, "write", lambda scope: self._services.turns.cancel(scope, request.turn_id)
+        )
         await self._answer(request, "cancelled", turn=turn)
+
+    async def _reach(
+        self, who: Principal, turn_id: ObjectId, access: Access, use: Callable[[Scope], Awaitable[T]]
+    ) -> T:
+        """Do something with a turn of their own, or of a conversation that is shared with them for it."""
+        conversations = who.scope(CONVERSATIONS, access)
+        return await self._services.sharing.reach(
+            self._services.turns.rows, turn_id, who.scope(TURNS), conversations, use
+        )
 
     async def _begun(self, request: Envelope, type: str, begun: Begun, delivery: Delivery) -> None:
         """Answer with the turn; its events come with the subscription, or by themselves where there is none."""

@@ -69,6 +69,11 @@ class Subscriptions:
         await self._turns.leave(conversation_id)
         await self._rooms.leave(subscription)
 
+    def revoke(self, conversation_id: ObjectId) -> None:
+        """Send no more of a conversation that is shared with them no more."""
+        if conversation_id in self._joined:
+            self._joined[conversation_id][0].revoke()
+
     async def aclose(self) -> None:
         for conversation_id in list(self._joined):
             await self.remove(conversation_id)
@@ -88,7 +93,7 @@ class Subscriptions:
         except Exception:  # noqa: BLE001 one room's fault must not keep the others from the client
             logger.exception("room_not_followed", conversation_id=str(subscription.room.id))
             return "internal_error"
-        return "deleted"
+        return "revoked" if subscription.is_revoked else "deleted"
 
     async def _send_all(self, subscription: Subscription) -> None:
         while True:
@@ -101,6 +106,8 @@ class Subscriptions:
             if entries is None:
                 return
             for entry in entries:
+                if subscription.is_revoked:
+                    return
                 await self._send(subscription, entry)
 
     async def _send(self, subscription: Subscription, entry: Entry) -> None:

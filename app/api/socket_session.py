@@ -14,6 +14,7 @@ from pymongo.errors import PyMongoError
 from starlette.types import Message
 from starlette.websockets import WebSocket
 
+from app.api.rate_limits import admit
 from app.api.socket_outbox import Gone, Outbox
 from app.api.socket_protocol import MAX_MESSAGE_BYTES
 from app.api.socket_requests import Requests
@@ -211,6 +212,7 @@ class Session:
                 await self._renew(request, principal)
                 return
             await self._check(principal)
+            admit(self._services, principal)
             await requests.handle(request)
         except (Gone, Unauthenticated):
             raise

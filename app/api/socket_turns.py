@@ -111,6 +111,14 @@ class FollowedTurns:
             if each.conversation_id == conversation_id and not each.is_wanted:
                 await self._stop(each)
 
+    def revoke(self, conversation_id: ObjectId) -> None:
+        """Send no more of any turn of a conversation that is shared with them no more."""
+        for each in self._turns.values():
+            if each.conversation_id == conversation_id:
+                each.held = None
+                if each.task is not None:
+                    each.task.cancel()
+
     async def aclose(self) -> None:
         for each in list(self._turns.values()):
             await self._stop(each)

@@ -1,22 +1,27 @@
 """Sending a turn: as JSON when it is over, or as server-sent events while it goes on."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any, get_args
 
+from bson import ObjectId
 from fastapi import Request
 from starlette.responses import Response
 
 from app.api.deps import LastEventId
-from app.kit.errors import Invalid, Unavailable, UpstreamFailed, VerbatimError
+from app.auth.principal import Principal
+from app.conversations.resource import CONVERSATIONS
+from app.kit.errors import Invalid, QuotaExceeded, Unavailable, UpstreamFailed, VerbatimError
 from app.kit.etag import etag
 from app.kit.idempotency import REPLAYED
-from app.kit.repository import EVERYTHING
+from app.kit.repository import EVERYTHING, Scope
 from app.kit.responses import JSON, path_of
 from app.kit.streaming import Drain, ServerSentEvent, event_stream
 from app.services import Services
 from app.turns.beginning import Begun
 from app.turns.events import EventName
+from app.turns.resource import TURNS
 from app.turns.schemas import Delivery
 from app.turns.streams import TurnEvents
 
@@ -42,6 +47,7 @@ _FAULTS: Mapping[str, type[VerbatimError]] = {
     "server_stopped": Unavailable,
     "server_died": Unavailable,
     "upstream_unavailable": Unavailable,
+    "quota_exceeded": QuotaExceeded,
 }
 
 
@@ -54,34 +60,112 @@ def number_of(last_event_id: LastEventId, after: int = 0) -> int:
     return int(last_event_id)
 
 
+class Reading:
+    """Somebody's stream of what happens in one conversation: whether it is shared with them no more."""
+
+    def __init__(self, services: Services, user_id: ObjectId) -> None:
+        self.conversation_id: ObjectId | None = None
+        self._revoked: set[ObjectId] = set()
+        self._wake: Callable[[], None] = lambda: None
+        self._stack = ExitStack()
+        self._stack.enter_context(services.limits.streams.taking(user_id))
+        self._stack.enter_context(services.sharing.revocations.telling(user_id, self._on_revoked))
+
+    def when_revoked(self, wake: Callable[[], None]) -> None:
+        self._wake = wake
+
+    def is_revoked(self) -> bool:
+        return self.conversation_id in self._revoked
+
+    def close(self) -> None:
+        self._stack.close()
+
+    def _on_revoked(self, conversation_id: ObjectId) -> None:
+        self._revoked.add(conversation_id)
+        self._wake()
+
+
+async def stream_of_turn(
+    services: Services,
+    principal: Principal,
+    drain: Drain,
+    turn_id: ObjectId,
+    *,
+    after: int,
+    headers: dict[str, str] | None = None,
+    cancels: bool = False,
+) -> Response:
+    """The turn's events behind a number, to whoever may read it. Raises NotFound."""
+    turns, readable = services.turns, principal.scope(CONVERSATIONS, "read")
+    reader = Reading(services, principal.user_id)  # before it is looked at what they may read
+
+    async def follow(scope: Scope) -> TurnEvents:
+        row = await turns.rows.get(scope, turn_id, fields=("conversation_id",))
+        reader.conversation_id = row["conversation_id"]
+        return await turns.streams.open(turn_id, after=after)
+
+    try:
+        events = await services.sharing.reach(turns.rows, turn_id, principal.scope(TURNS), readable, follow)
+    except BaseException:
+        reader.close()
+        raise
+    return event_stream(TurnSource(services, reader, events, turn_id if cancels else None), drain, headers)
+
+
+def check_stream(request: Request, services: Services, principal: Principal, delivery: Delivery) -> None:
+    """Before a turn begins that is to be streamed. Raises TooManyStreams."""
+    if _is_streamed(request, delivery):
+        services.limits.streams.check(principal.user_id)
+
+
+def _is_streamed(request: Request, delivery: Delivery) -> bool:
+    return delivery.stream or "text/event-stream" in request.headers.get("accept", "")
+
+
 async def send_turn(
-    request: Request, services: Services, drain: Drain, begun: Begun, delivery: Delivery, last_event_id: LastEventId
+    request: Request,
+    services: Services,
+    principal: Principal,
+    drain: Drain,
+    begun: Begun,
+    delivery: Delivery,
+    last_event_id: LastEventId,
 ) -> Response:
     """The answer to a request that began a turn, or found it begun."""
     headers = {"Location": path_of("turns", begun.turn["id"]), **(REPLAYED if begun.is_replay else {})}
     cancels = delivery.on_disconnect == "cancel"
-    if delivery.stream or "text/event-stream" in request.headers.get("accept", ""):
-        events = await services.turns.streams.open(begun.turn["id"], after=number_of(last_event_id))
-        return event_stream(TurnSource(services, events, begun.turn["id"] if cancels else None), drain, headers)
+    if _is_streamed(request, delivery):
+        after = number_of(last_event_id)
+        return await stream_of_turn(
+            services, principal, drain, begun.turn["id"], after=after, headers=headers, cancels=cancels
+        )
     if cancels:
         return _answer(await _outcome_while_connected(request, services, begun), headers)
     return _answer(await services.turns.outcome(begun.turn), headers)
 
 
 class TurnSource:
-    """A turn's events for one connection. `cancels`: the turn to cancel when the connection breaks before its end."""
+    """A turn's events for one connection, which end when its conversation is shared with the reader no more.
 
-    def __init__(self, services: Services, events: TurnEvents, cancels: Any = None) -> None:
+    `cancels`: the turn to cancel when the connection breaks before its end.
+    """
+
+    def __init__(self, services: Services, reader: Reading, events: TurnEvents, cancels: Any = None) -> None:
         self.wake = events.wake
         self._services = services
+        self._reader = reader
         self._events = events
         self._cancels = cancels
+        reader.when_revoked(events.wake)
 
     async def next(self, seconds: float) -> Sequence[ServerSentEvent] | None:
-        events = await self._events.next(seconds)
-        return None if events is None else [ServerSentEvent(event.number, event.name, event.data) for event in events]
+        events = None if self._reader.is_revoked() else await self._events.next(seconds)
+        if events is None or self._reader.is_revoked():
+            return None
+        return [ServerSentEvent(event.number, event.name, event.data) for event in events]
 
     async def aclose(self, *, is_complete: bool) -> None:
+        self._reader.close()
         await self._events.aclose()
         if self._cancels is not None and not is_complete:
             await self._services.turns.cancel(EVERYTHING, self._cancels)

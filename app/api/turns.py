@@ -17,7 +17,7 @@ from app.api.deps import (
     Writer,
 )
 from app.api.exporting import export_documentation, send_export
-from app.api.turn_answers import STREAM, TurnSource, number_of, send_turn
+from app.api.turn_answers import STREAM, check_stream, number_of, send_turn, stream_of_turn
 from app.conversations.resource import CONVERSATIONS
 from app.kit.idempotency import check_key
 from app.kit.listing import parse_listing
@@ -26,7 +26,6 @@ from app.kit.problems import problem_responses
 from app.kit.responses import JSON, listed, versioned
 from app.kit.routing import RouteWithTools, router
 from app.kit.schemas import Page
-from app.kit.streaming import event_stream
 from app.turns.model import TERMINAL_STATES
 from app.turns.resource import TURNS
 from app.turns.schemas import Regenerate, Retry, TurnBrief, TurnCreate, TurnRead
@@ -58,10 +57,11 @@ async def create_turn(
     Both messages are stored, whatever becomes of the connection. The same request with the same `Idempotency-Key`
     finds the same turn again, running or over, on any server.
     """
+    check_stream(request, services, principal, new)
     begun = await services.turns.ask(
-        principal.scope(CONVERSATIONS), id, new, requester=principal.user_id, key=check_key(idempotency_key)
+        principal.scope(CONVERSATIONS, "write"), id, new, payer=principal.payer, key=check_key(idempotency_key)
     )
-    return await send_turn(request, services, drain, begun, new, last_event_id)
+    return await send_turn(request, services, principal, drain, begun, new, last_event_id)
 
 
 @routes.post("/conversations/{id}/regenerate", **_BEGINS)
@@ -76,10 +76,11 @@ async def regenerate(
     last_event_id: LastEventId = None,
 ) -> Response:
     """Answer the last question again. The answer it had stays in the transcript as `superseded`."""
+    check_stream(request, services, principal, new)
     begun = await services.turns.regenerate(
-        principal.scope(CONVERSATIONS), id, new, requester=principal.user_id, key=check_key(idempotency_key)
+        principal.scope(CONVERSATIONS, "write"), id, new, payer=principal.payer, key=check_key(idempotency_key)
     )
-    return await send_turn(request, services, drain, begun, new, last_event_id)
+    return await send_turn(request, services, principal, drain, begun, new, last_event_id)
 
 
 @routes.get(
@@ -106,7 +107,10 @@ async def read_turn(
     id: IdPath, principal: Reader, services: ServicesDep, if_none_match: IfNoneMatch = None
 ) -> Response:
     """A turn with both of its messages."""
-    turn = await services.turns.get(principal.scope(TURNS), id)
+    readable = principal.scope(CONVERSATIONS, "read")
+    turn = await services.sharing.reach(
+        services.turns.rows, id, principal.scope(TURNS), readable, lambda scope: services.turns.get(scope, id)
+    )
     return versioned(turn, turn["version"], if_none_match)
 
 
@@ -123,8 +127,7 @@ async def follow_turn(
 
     The last event is always the turn's end, also of a turn that was over already.
     """
-    events = await services.turns.follow(principal.scope(TURNS), id, after=number_of(last_event_id, after))
-    return event_stream(TurnSource(services, events), drain)
+    return await stream_of_turn(services, principal, drain, id, after=number_of(last_event_id, after))
 
 
 @routes.post(
@@ -134,7 +137,10 @@ async def follow_turn(
 )
 async def cancel_turn(id: IdPath, principal: Writer, services: ServicesDep) -> Response:
     """End a turn with the text it has, on whichever server it runs. A turn that is over stays as it is."""
-    turn = await services.turns.cancel(principal.scope(TURNS), id)
+    writable = principal.scope(CONVERSATIONS, "write")
+    turn = await services.sharing.reach(
+        services.turns.rows, id, principal.scope(TURNS), writable, lambda scope: services.turns.cancel(scope, id)
+    )
     return JSON(turn, status_code=200 if turn["state"] in TERMINAL_STATES else 202)
 
 
@@ -151,11 +157,20 @@ async def retry_turn(
 ) -> Response:
     """Run a turn that failed, was cancelled or interrupted once more, as a new turn; its answer is superseded."""
     delivery = again or Retry()
-    begun = await services.turns.retry(
-        principal.scope(TURNS),
+    check_stream(request, services, principal, delivery)
+    writable = principal.scope(CONVERSATIONS, "write")
+    begun = await services.sharing.reach(
+        services.turns.rows,
         id,
-        when_busy=delivery.when_busy,
-        requester=principal.user_id,
-        key=check_key(idempotency_key),
+        principal.scope(TURNS),
+        writable,
+        lambda scope: services.turns.retry(
+            scope,
+            writable,
+            id,
+            when_busy=delivery.when_busy,
+            payer=principal.payer,
+            key=check_key(idempotency_key),
+        ),
     )
-    return await send_turn(request, services, drain, begun, delivery, last_event_id)
+    return await send_turn(request, services, principal, drain, begun, delivery, last_event_id)

@@ -15,9 +15,10 @@ from app.kit.listing import parse_listing
 from app.kit.parameters import list_parameters
 from app.kit.problems import problem_responses
 from app.kit.repository import Row, Scope
-from app.kit.responses import created, found, listed, path_of, versioned
+from app.kit.responses import JSON, created, found, listed, path_of, versioned
 from app.kit.routing import merge_patch_body, router
 from app.kit.schemas import Page
+from app.limits.schemas import UsageOfMe
 from app.services import Services
 from app.users.resource import USERS
 from app.users.schemas import MeUpdate, ProfileInput, ProfileRead, UserCreate, UserRead, UserUpdate
@@ -86,6 +87,13 @@ async def patch_me(patch: MergePatch, principal: Writer, services: ServicesDep, 
     with services.keys.forgetting():
         row = await services.users.patch(principal.scope(USERS), principal.user_id, patch, versions, MeUpdate)
     return found(USERS, row)
+
+
+@routes.get("/me/usage", response_model=UsageOfMe)
+async def read_my_usage(principal: Reader, services: ServicesDep) -> Response:
+    """What you have used of language models today and this month (UTC), and what you may; the same of the key that you
+    come with."""
+    return JSON(await services.limits.quotas.usage(principal.payer))
 
 
 @routes.get("/{id}", response_model=UserRead, responses=_ONE)

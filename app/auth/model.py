@@ -9,6 +9,7 @@ from pymongo import ASCENDING, DESCENDING, IndexModel
 
 from app.kit.documents import StoredDocument
 from app.kit.indexes import found_by
+from app.limits.model import Quota
 
 Permission = Literal["read", "write", "export", "admin"]
 PERMISSIONS: tuple[Permission, ...] = ("read", "write", "export", "admin")
@@ -22,6 +23,8 @@ class ApiKey(StoredDocument):
     scopes: list[Permission] = Field(default_factory=lambda: list(PERMISSIONS))
     expires_at: datetime | None = None
     last_used_at: datetime | None = None
+    quota: Quota | None = None
+    """None: as much as its user may use."""
 
     class Settings:
         name = "api_keys"

@@ -11,6 +11,8 @@ from app.auth.model import Permission
 from app.kit.errors import Forbidden
 from app.kit.repository import Scope
 from app.kit.resource import Resource
+from app.limits.model import Quota
+from app.limits.quotas import Payer
 from app.users.model import Role
 
 ROLE_PERMISSIONS: Mapping[Role, frozenset[Permission]] = {
@@ -19,6 +21,8 @@ ROLE_PERMISSIONS: Mapping[Role, frozenset[Permission]] = {
     "admin": frozenset({"read", "write", "export", "admin"}),
 }
 ROLES_THAT_SEE_EVERYTHING: frozenset[Role] = frozenset({"analyst", "admin"})
+Access = Literal["read", "write"]
+"""What somebody else's row may be shared for."""
 PRIVATE_RESOURCES = frozenset(
     {"keys", "sessions", "webhooks", "deliveries", "hooks", "exports", "export-schedules", "audit"}
 )
@@ -30,11 +34,12 @@ class Credential:
     """How somebody got in: with an API key, a token of one of our sessions, a password, or an issuer's token; or with
     none, because what they have asked for before runs now.
 
-    `id`: of the key or of the session; the others have none.
+    `id`: of the key or of the session; the others have none. `quota`: what the key may use of language models.
     """
 
     kind: Literal["key", "session", "password", "issuer", "none"]
     id: ObjectId | None = None
+    quota: Quota | None = None
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,11 @@ class Principal:
         """The session, if they came with its token."""
         return self.credential.id if self.credential.kind == "session" else None
 
+    @property
+    def payer(self) -> Payer:
+        """Whose account the answers they ask for go to."""
+        return Payer(self.user_id, self.key_id, self.credential.quota)
+
     @classmethod
     def on_behalf_of(cls, user: Mapping[str, Any]) -> "Principal | None":
         """Who a user is without any credential, for what runs later in their name; None when they are locked out."""
@@ -67,12 +77,30 @@ class Principal:
             return None
         return cls(user["_id"], Credential("none"), user["role"], ROLE_PERMISSIONS[user["role"]])
 
-    def scope(self, resource: Resource) -> Scope:
-        """Which rows of the resource this principal may see: part of every query."""
-        sees_everything = self.is_admin or (
-            self.role in ROLES_THAT_SEE_EVERYTHING and resource.name not in PRIVATE_RESOURCES
-        )
-        return Scope({} if sees_everything else {resource.owner_path: self.user_id}, asker=self.user_id)
+    def scope(self, resource: Resource, shared: Access | None = None) -> Scope:
+        """Which rows of the resource this principal may see: part of every query.
+
+        `shared`: also those of others that are shared with them for this; without it their own.
+        """
+        if self._sees_everything_of(resource):
+            return Scope(asker=self.user_id)
+        own = {resource.owner_path: self.user_id}
+        if resource.reader_path is None or resource.writer_path is None:
+            return Scope(own, asker=self.user_id)
+        seen = {"$or": [own, {resource.reader_path: self.user_id}]}
+        match shared:
+            case "read":
+                return Scope(seen, asker=self.user_id)
+            case "write":
+                return Scope({"$or": [own, {resource.writer_path: self.user_id}]}, asker=self.user_id, seen=seen)
+        return Scope(own, asker=self.user_id, seen=seen)
+
+    def scope_of_shared(self, resource: Resource) -> Scope:
+        """The rows of others that are shared with this principal, and nothing else. The resource can be shared."""
+        return Scope({str(resource.reader_path): self.user_id}, asker=self.user_id)
+
+    def _sees_everything_of(self, resource: Resource) -> bool:
+        return self.is_admin or (self.role in ROLES_THAT_SEE_EVERYTHING and resource.name not in PRIVATE_RESOURCES)
 
     def require(self, permission: Permission) -> None:
         """Raises Forbidden."""

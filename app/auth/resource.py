@@ -14,6 +14,7 @@ KEYS = Resource(
         Column("prefix", "Begins with"),
         Column("expires_at", "Expires", "instant", nullable=True),
         Column("last_used_at", "Last used", "instant", nullable=True),
+        Column("quota", "Quota", "json", nullable=True),
         Column("created_at", "Created", "instant", filterable=True, sortable=True),
     ),
 )

@@ -8,6 +8,18 @@ from pydantic import Field, StringConstraints
 from app.auth.model import PERMISSIONS, Permission
 from app.kit.schemas import ID, Input, Instant, Output
 
+_Tokens = Annotated[int, Field(ge=1, le=10**12)]
+_Dollars = Annotated[float, Field(gt=0, le=10**9, strict=False, allow_inf_nan=False)]
+
+
+class KeyQuota(Input):
+    """The most that a key may use of language models; the limits of its user hold besides."""
+
+    tokens_per_day: _Tokens | None = None
+    tokens_per_month: _Tokens | None = None
+    cost_per_day: _Dollars | None = Field(None, description="US dollars")
+    cost_per_month: _Dollars | None = Field(None, description="US dollars")
+
 
 class KeyCreate(Input):
     name: Annotated[str, StringConstraints(min_length=1, max_length=100, strip_whitespace=True)]
@@ -15,6 +27,7 @@ class KeyCreate(Input):
         None, description="at most those of the key you use, which is the default; the user's role bounds them too"
     )
     expires_at: Instant | None = None
+    quota: KeyQuota | None = Field(None, description="what it may use of language models in a day and a month (UTC)")
     user_id: ID | None = Field(None, description="yourself when left out; admins may name another user")
 
 
@@ -26,6 +39,7 @@ class KeyRead(Output):
     prefix: str
     expires_at: datetime | None
     last_used_at: datetime | None
+    quota: KeyQuota | None
     created_at: datetime
 
 

@@ -18,6 +18,7 @@ from app.kit.etag import Versions
 from app.kit.logs import logger
 from app.kit.repository import Row, Scope
 from app.kit.security import SHOWN_CHARACTERS, hash_key, new_key
+from app.limits.model import Quota
 from app.users.repository import UserRepository
 
 TOUCH_EVERY = timedelta(minutes=1)
@@ -44,6 +45,7 @@ class KeyService:
                 hash=hash_key(secret),
                 scopes=[permission for permission in PERMISSIONS if permission in scopes],
                 expires_at=new.expires_at,
+                quota=None if new.quota is None else Quota(**new.quota.model_dump()),
             )
         )
         return row, secret
@@ -63,7 +65,9 @@ class KeyService:
             raise Unauthenticated(REFUSAL)
         self._touch(row)
         permissions = frozenset(row["scopes"]) & ROLE_PERMISSIONS[account.role]
-        principal = Principal(account.id, Credential("key", row["_id"]), account.role, permissions)
+        quota = row.get("quota")
+        credential = Credential("key", row["_id"], None if quota is None else Quota(**quota))
+        principal = Principal(account.id, credential, account.role, permissions)
         return Identified(principal, row["expires_at"])
 
     def _touch(self, row: Row) -> None:

@@ -8,7 +8,6 @@ again, and while somebody goes on, one for each `window / limit` seconds. The da
 import math
 from dataclasses import dataclass
 from datetime import datetime
-from ipaddress import ip_address, ip_network
 from typing import Any, ClassVar
 
 import pymongo
@@ -19,10 +18,8 @@ from pymongo import IndexModel, ReturnDocument
 from app.kit.deadlines import WRITE_SECONDS
 from app.kit.errors import TooManyLogins
 from app.kit.logs import logger
+from app.kit.neighbourhoods import neighbourhood
 from app.kit.security import hash_key
-
-_IPV6_HOME = 64
-"""Who has one IPv6 address has the 2^64 beside it as well."""
 
 
 class LoginAttempts(Document):
@@ -98,19 +95,6 @@ class LoginThrottle:
     def _counters(self, email: str, address: str) -> tuple[tuple[str, str, int], ...]:
         account = f"account:{hash_key(email)}"  # people type passwords where an e-mail is asked for
         return (
-            ("address", f"address:{_neighbourhood(address)}", self._limits.address),
+            ("address", f"address:{neighbourhood(address)}", self._limits.address),
             ("account", account, self._limits.account),
         )
-
-
-def _neighbourhood(address: str) -> str:
-    """The address, or the network of an IPv6 one."""
-    try:
-        parsed = ip_address(address.partition("%")[0])
-    except ValueError:
-        return address[:100]  # a unix socket, or a test
-    if parsed.version == 4:
-        return str(parsed)
-    if parsed.ipv4_mapped is not None:
-        return str(parsed.ipv4_mapped)
-    return str(ip_network((parsed, _IPV6_HOME), strict=False))

@@ -107,6 +107,9 @@ class Conversation(StoredDocument):
     waiting_turn_ids: list[PydanticObjectId] = Field(default_factory=list)
     """Turns behind it, in order."""
     parent: Parent | None = None
+    readers: list[PydanticObjectId] = Field(default_factory=list)
+    """Users it is shared with; `writers` are those of them who may also go on with it."""
+    writers: list[PydanticObjectId] = Field(default_factory=list)
     source_id: str | None = None
     import_id: PydanticObjectId | None = None
     transition: Transition | None = None
@@ -123,6 +126,7 @@ class Conversation(StoredDocument):
             *found_by("model", "tags", owner="owner_id", only=PRESENT),
             *found_by("status", owner="owner_id", only=one_of(("archived", "deleted"))),
             *window_indexes("owner_id"),
+            *found_by("readers", only={"$gte": ObjectId("0" * 24)}),
             IndexModel(
                 [("import_id", ASCENDING), ("_id", ASCENDING)],
                 name="import_v1",

@@ -181,7 +181,11 @@ class ConversationService:
         """
         for index, message in enumerate(new):
             self._check_size(message.content, place.format(index=index))
-        return await self.extend(scope, id, [message.model_dump() for message in new])
+        try:
+            return await self.extend(scope, id, [message.model_dump() for message in new])
+        except NotFound:
+            await self.rows.get(scope, id, fields=("id",))  # Forbidden, when it may be read
+            raise
 
     async def extend(
         self,
@@ -244,11 +248,19 @@ class ConversationService:
             finally:
                 del self._writers[id]
 
-    async def transcript(self, scope: Scope, id: ObjectId, listing: Listing) -> Page:
-        """One page of a conversation's messages; raises NotFound when the conversation is not there."""
-        page = await self.messages.page(scope, listing, {"conversation_id": id})
-        if not page.rows:  # a message that may be seen proves that its conversation may be
-            await self.rows.get(scope, id, fields=("id",))
+    async def transcript(self, own: Scope, readable: Scope, id: ObjectId, listing: Listing) -> Page:
+        """One page of a conversation's messages; raises NotFound when the conversation is not there.
+
+        `own`: the messages of one's own; `readable`: the conversations that may be read, others' among them. Owners
+        pay nothing for that: a message that may be seen proves that its conversation may be.
+        """
+        condition = {"conversation_id": id}
+        page = await self.messages.page(own, listing, condition)
+        if not page.rows:
+            row = await self.rows.get(readable, id, fields=("owner_id",))
+            if own.filter and row["owner_id"] != own.filter.get("owner_id"):
+                owners = Scope({"owner_id": row["owner_id"]}, asker=own.asker)
+                return await self.messages.page(owners, listing, condition)
         return page
 
     async def patch_message(self, scope: Scope, id: ObjectId, patch: Mapping[str, Any], versions: Versions) -> Row:

@@ -5,12 +5,13 @@ rating, a deletion count them up. Short ones go many in a transaction, which a c
 long one is taken out of sight first, then removed. Cut short at any point, an undo can be done again.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from bson import ObjectId
 
+from app.conversations.grouping import grouped_by_messages
 from app.conversations.repository import MessageRepository
 from app.imports.drafts import MAX_MESSAGES
 from app.imports.repository import UNTOUCHED, ImportedConversations, ImportedMessages
@@ -64,7 +65,7 @@ class Undoing:
         while rows := await self._conversations.added_by(import_id, last, limit=BATCH):
             last = rows[-1]["_id"]
             touched = await self._touched(rows)
-            for group in _groups([row for row in rows if row["_id"] not in touched]):
+            for group in grouped_by_messages([row for row in rows if row["_id"] not in touched], MAX_MESSAGES):
                 raise_if_cancelled()
                 removed = await self._remove(group)
                 report.removed += len(removed)
@@ -127,17 +128,3 @@ class Undoing:
             report.note_kept(row)
             return
         report.removed += 1
-
-
-def _groups(rows: Sequence[Row]) -> Iterator[list[Row]]:
-    """The rows in groups of so few messages as one transaction removes; a long conversation is a group of its own."""
-    group: list[Row] = []
-    messages = 0
-    for row in rows:
-        if group and messages + row["message_count"] > MAX_MESSAGES:
-            yield group
-            group, messages = [], 0
-        group.append(row)
-        messages += row["message_count"]
-    if group:
-        yield group

@@ -19,6 +19,9 @@ VerbatimError
 ├── HeadersTooLarge 431         headers over their limit
 ├── TooManyLogins 429           passwords were tried too often, right or wrong; says when to retry
 ├── TooManySearches 429         searches that read rows take turns, and this one's did not come; says when to retry
+├── TooManyRequests 429         more requests than anybody may send in a minute; says when to retry
+├── TooManyStreams 429          so many streams of this user are open here already
+├── QuotaExceeded 429           the tokens or the money of a day or a month are used up; says when there is more
 ├── TooManyJobs 429             so many jobs of this user are unfinished already
 ├── Unavailable 503             cannot be served now; says when to retry
 │   └── OutcomeUnknown          a write that may or may not have happened: retry with the same key
@@ -208,6 +211,36 @@ class TooManyJobs(VerbatimError):
 
     def __init__(self, detail: str = "", *, retry_after: int = 10, **members: Any) -> None:
         """`retry_after`: whole seconds until a new attempt makes sense."""
+        super().__init__(detail, headers={"Retry-After": str(retry_after)}, **members)
+
+
+class TooManyRequests(VerbatimError):
+    status = 429
+    code = "too_many_requests"
+    title = "You send more requests than one may in a minute; wait, and send fewer at a time"
+
+    def __init__(self, detail: str = "", *, retry_after: int = 1, **members: Any) -> None:
+        """`retry_after`: whole seconds until a new attempt makes sense."""
+        super().__init__(detail, headers={"Retry-After": str(retry_after)}, **members)
+
+
+class TooManyStreams(VerbatimError):
+    status = 429
+    code = "too_many_streams"
+    title = "Too many of your streams are open here; close one"
+
+    def __init__(self, detail: str = "", *, retry_after: int = 5, **members: Any) -> None:
+        """`retry_after`: whole seconds until a new attempt makes sense."""
+        super().__init__(detail, headers={"Retry-After": str(retry_after)}, **members)
+
+
+class QuotaExceeded(VerbatimError):
+    status = 429
+    code = "quota_exceeded"
+    title = "What you may use of language models is used up"
+
+    def __init__(self, detail: str = "", *, retry_after: int = 3600, **members: Any) -> None:
+        """`retry_after`: whole seconds until there is more."""
         super().__init__(detail, headers={"Retry-After": str(retry_after)}, **members)
 
 

@@ -23,8 +23,16 @@ _ACCEPTABLE_ID = re.compile(r"[A-Za-z0-9._:-]{1,100}")
 class RequestContext:
     """Outermost of ours: names the request, logs how it ended, turns an unforeseen exception into a 500 problem."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, secrets_in_paths: re.Pattern[str] | None = None) -> None:
+        """`secrets_in_paths`: paths of which the first group is not logged."""
         self.app = app
+        self.secrets_in_paths = secrets_in_paths
+
+    def _path(self, scope: Scope) -> str:
+        """The path as it is logged."""
+        path: str = scope["path"]
+        found = None if self.secrets_in_paths is None else self.secrets_in_paths.match(path)
+        return path if found is None else f"{path[: found.start(1)]}***{path[found.end(1) :]}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -46,9 +54,9 @@ class RequestContext:
         try:
             await self.app(scope, receive, send_with_id)
         except ClientDisconnect:
-            logger.info("client_left", method=scope["method"], path=scope["path"])
+            logger.info("client_left", method=scope["method"], path=self._path(scope))
         except Exception:
-            logger.exception("unhandled_error", method=scope["method"], path=scope["path"])
+            logger.exception("unhandled_error", method=scope["method"], path=self._path(scope))
             if status:  # the answer has begun: break it off, so that nobody takes it for complete
                 raise
             await problem(VerbatimError(f"The fault is logged under request id {id}."))(scope, receive, send_with_id)
@@ -56,7 +64,7 @@ class RequestContext:
             seconds = time.perf_counter() - started
             _count(scope, status, seconds)
             ms = round(seconds * 1000, 1)
-            logger.info("request", method=scope["method"], path=scope["path"], status=status, ms=ms)
+            logger.info("request", method=scope["method"], path=self._path(scope), status=status, ms=ms)
 
 
 def _count(scope: Scope, status: int, seconds: float) -> None:

@@ -18,7 +18,7 @@ from app.kit.clock import now
 from app.kit.deadlines import EXPORT_PAGE_SECONDS, LIST_SECONDS, READ_SECONDS, SEARCH_SECONDS, WRITE_SECONDS
 from app.kit.documents import StoredDocument
 from app.kit.effort import Effort
-from app.kit.errors import NotFound, PreconditionFailed, QueryTooExpensive, Unavailable
+from app.kit.errors import Forbidden, NotFound, PreconditionFailed, QueryTooExpensive, Unavailable
 from app.kit.etag import Versions, etag
 from app.kit.listing import COUNT_LIMIT, Listing
 from app.kit.pages import Read, Run, open_leaf
@@ -44,10 +44,12 @@ class Scope:
     """Which rows may be seen: a Mongo filter that is part of every query. Empty means all of them.
 
     `asker`: who is looking, whose expensive searches take turns with those of others. None is the process itself.
+    `seen`: the filter of what they may see, where they may do less than that with it: then they are told so.
     """
 
     filter: Mapping[str, Any] = field(default_factory=dict)
     asker: Hashable | None = field(default=None, compare=False)
+    seen: Mapping[str, Any] | None = field(default=None, compare=False)
 
     def where(self, *conditions: Mapping[str, Any]) -> dict[str, Any]:
         """The filter of the rows that may be seen and meet the conditions."""
@@ -76,11 +78,14 @@ class Repository(Generic[D]):
         return self.document.get_pymongo_collection()
 
     async def get(self, scope: Scope, id: ObjectId, *, fields: tuple[str, ...] = ()) -> Row:
-        """The row; raises NotFound when it is absent or outside the scope."""
-        row = await self.find(scope, {"_id": id, **self.resource.live_filter}, fields=fields)
-        if row is None:
-            raise NotFound(f"There is no such {self.resource.singular}.")
-        return row
+        """The row; raises NotFound when it is absent or outside the scope, Forbidden when it is only seen."""
+        condition = {"_id": id, **self.resource.live_filter}
+        row = await self.find(scope, condition, fields=fields)
+        if row is not None:
+            return row
+        if scope.seen is not None and await self.find(Scope(scope.seen), condition, fields=("id",)) is not None:
+            raise Forbidden(f"This {self.resource.singular} is shared with you, but not for that.")
+        raise NotFound(f"There is no such {self.resource.singular}.")
 
     async def find(self, scope: Scope, condition: Mapping[str, Any], *, fields: tuple[str, ...] = ()) -> Row | None:
         """The first row of the condition, with its version whatever the fields."""

@@ -54,12 +54,15 @@ class Column:
 
 @dataclass(frozen=True)
 class Resource:
-    """A table of columns. `owner_path` is the stored field that says whose row it is."""
+    """A table of columns. `owner_path` is the stored field that says whose row it is; `reader_path` and `writer_path`
+    hold the users it is shared with, where rows can be."""
 
     name: str
     columns: tuple[Column, ...]
     singular: str = "row"
     owner_path: str = "owner_id"
+    reader_path: str | None = None
+    writer_path: str | None = None
     default_sort: str = "-created_at"
     live_filter: Mapping[str, Any] = field(default_factory=dict)
     """Mongo conditions of rows that are there for clients; a list that filters by one of their columns lifts it."""

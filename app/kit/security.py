@@ -23,12 +23,18 @@ MAX_PASSWORD_CHARACTERS = 200
 
 KEY_PREFIX = "vb_"
 REFRESH_PREFIX = "vr_"
+LINK_PREFIX = "vl_"
 SHOWN_CHARACTERS = 9
 
 
 def new_key() -> str:
     """A new API key of 256 random bits."""
     return KEY_PREFIX + secrets.token_urlsafe(32)
+
+
+def new_link_token() -> str:
+    """A new secret of a link, of 256 random bits."""
+    return LINK_PREFIX + secrets.token_urlsafe(32)
 
 
 def new_refresh_token() -> str:

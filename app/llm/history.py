@@ -22,6 +22,23 @@ def estimate_tokens(text: str) -> int:
     return len(text) - narrow + (narrow + 3) // 4
 
 
+class TokenCount:
+    """`estimate_tokens` of a text that comes in pieces."""
+
+    def __init__(self) -> None:
+        self._narrow = 0
+        self._wide = 0
+
+    def add(self, text: str) -> None:
+        narrow = len(text) if text.isascii() else len(_WIDE.sub("", text))
+        self._narrow += narrow
+        self._wide += len(text) - narrow
+
+    @property
+    def tokens(self) -> int:
+        return self._wide + (self._narrow + 3) // 4
+
+
 def estimate_usage(request: CompletionRequest, text: str, finish: Finish) -> Usage:
     """What an answer has used, as far as that can be told without the model's tokenizer.
 

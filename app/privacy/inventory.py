@@ -16,11 +16,13 @@ from app.auth.session_model import RefreshToken, Session
 from app.auth.signing import SigningKey
 from app.auth.throttle import LoginAttempts
 from app.conversations.model import Conversation, Message
+from app.conversations.share_model import Revocation, ShareLink
 from app.exports.model import ExportJob, ExportSchedule
 from app.imports.model import ImportJob
 from app.jobs.model import FileChunk
 from app.kit.idempotency import IdempotencyRecord
 from app.kit.repository import Row
+from app.limits.model import RateCount, Spending
 from app.privacy.model import Erasure, Hold, RetentionPolicy
 from app.rooms.model import Presence
 from app.search.model import SearchBlock, SearchIndex, SearchKeys, SearchRemoved, SearchSegment
@@ -80,6 +82,11 @@ def _by(path: str) -> Callable[[ObjectId], Filter]:
     return lambda user_id: {path: user_id}
 
 
+def spending_of(whose: str, id: ObjectId) -> Filter:
+    """The sums of a user or of a key, of all periods."""
+    return {"_id": {"$gte": f"{whose}:{id}@", "$lt": f"{whose}:{id}A"}}
+
+
 _JOB = {"worker": _INTERNAL, "not_before": _INTERNAL}
 _OF_A_CONVERSATION = "reached through its conversation or job, and removed with it"
 
@@ -104,6 +111,7 @@ INVENTORY: tuple[Holding, ...] = (
         },
     ),
     Holding(Message, _by("owner_id")),
+    Holding(ShareLink, _by("owner_id"), {"hash": _SECRET}),
     Holding(Turn, _by("owner_id"), {"worker": _INTERNAL, "fingerprint": _INTERNAL}),
     Holding(ExportJob, _by("owner_id"), {**_JOB, "position": _INTERNAL}),
     Holding(ExportSchedule, _by("owner_id")),
@@ -126,6 +134,13 @@ INVENTORY: tuple[Holding, ...] = (
         lambda user_id: {"owner": str(user_id)},
         left_out="answers of the last 24 hours, which repeat rows that are here",
     ),
+    Holding(
+        Spending,
+        lambda user_id: spending_of("user", user_id),
+        left_out="sums of turns that are here, for quotas; they end with their month",
+    ),
+    Holding(Revocation, _by("user_id"), left_out="what is shared no more, told to the servers for 24 hours"),
+    Holding(RateCount, left_out="counters of requests, which end with their minute"),
     Holding(Presence, _by("user_id"), left_out="who follows a conversation at this moment"),
     Holding(Hold, _by("placed_by"), left_out=_HOLD, stays="a hold outlives the admin who placed it"),
     Holding(

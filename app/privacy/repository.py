@@ -189,6 +189,12 @@ class PersonalRows(Repository[StoredDocument]):
         with pymongo.timeout(READ_SECONDS):
             return await self.collection.count_documents(dict(condition), session=current_session())
 
+    async def ids_of(self, condition: Mapping[str, Any]) -> list[ObjectId]:
+        """The ids of rows of which one user has few."""
+        with pymongo.timeout(READ_SECONDS):
+            rows = await self.collection.find(dict(condition), {"_id": 1}, session=current_session()).to_list()
+        return [row["_id"] for row in rows]
+
     async def remove(self, condition: Mapping[str, Any]) -> int:
         """Remove rows; answers how many there were."""
         with pymongo.timeout(WRITE_SECONDS):

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from bson import ObjectId
 
 from app.kit.clock import now
-from app.kit.repository import Scope
+from app.kit.repository import EVERYTHING, Scope
 from app.rooms.journal import Entry, message_entry, presence_entry
 from app.rooms.repository import TranscriptRepository
 from app.rooms.room import Room
@@ -29,7 +29,10 @@ class Participant:
 
 class Subscription:
     """Every message behind a number once and in order, then what comes; changes of messages that were handed out; who
-    is there, when that changes."""
+    is there, when that changes.
+
+    `scope` is of conversations: who may read this one may read its messages, until `is_revoked`.
+    """
 
     def __init__(self, room: Room, scope: Scope, who: Participant, transcripts: TranscriptRepository) -> None:
         self.id = ObjectId()
@@ -38,6 +41,7 @@ class Subscription:
         self.scope = scope
         self.position = room.journal.end
         self.is_present = False
+        self.is_revoked = False
         self._transcripts = transcripts
         self._news = asyncio.Event()
         self._seen = 0
@@ -66,17 +70,23 @@ class Subscription:
     def wake(self) -> None:
         self._news.set()
 
+    def revoke(self) -> None:
+        """Hand out nothing more: the conversation is shared with them no more."""
+        self.is_revoked = True
+        self.wake()
+
     def begins_turn(self, entry: Entry) -> bool:
         """Whether the events of the answer's turn are to follow: it came after the subscription, or is not over."""
         is_new = entry.seq > self._joined_at or entry.is_streaming
         return entry.kind == "message" and entry.turn_id is not None and is_new
 
     async def next(self) -> Sequence[Entry] | None:
-        """The next entries, waited for; None when the conversation is gone. Raises PyMongoError: then ask again."""
-        while not self.room.is_gone:
+        """The next entries, waited for; None when the conversation is gone or revoked. Raises PyMongoError: then ask
+        again."""
+        while not (self.room.is_gone or self.is_revoked):
             self._news.clear()
             if entries := await self._ready():
-                return entries
+                return None if self.is_revoked else entries
             if not self._is_behind and self._missed is None:
                 await self._news.wait()
         return None
@@ -98,14 +108,14 @@ class Subscription:
 
     async def _read_behind(self) -> Sequence[Entry]:
         known = max(self.room.known, self._joined_at)
-        rows = await self._transcripts.after(self.scope, self.room.id, self._seen, through=known)
+        rows = await self._transcripts.after(EVERYTHING, self.room.id, self._seen, through=known)
         if rows:
             self._seen = rows[-1]["seq"]
         return [message_entry("message", row) for row in rows]
 
     async def _read_missed(self, since: datetime, after: int) -> Sequence[Entry]:
         """What has changed meanwhile, and at last who is there."""
-        rows = await self._transcripts.after(self.scope, self.room.id, after, changed_since=since)
+        rows = await self._transcripts.after(EVERYTHING, self.room.id, after, changed_since=since)
         if rows:
             self._missed = (since, rows[-1]["seq"])
             return [message_entry("message.updated", row) for row in rows if row["seq"] <= self._seen]

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -11,8 +11,10 @@ from pymongo.errors import PyMongoError
 
 from app.kit.cancellation import raise_if_cancelled
 from app.kit.clock import now
-from app.kit.errors import VerbatimError
+from app.kit.errors import QuotaExceeded, VerbatimError
 from app.kit.logs import logger
+from app.limits.quotas import Meter
+from app.llm.history import TokenCount, estimate_usage
 from app.llm.provider import Attempt, CompletionRequest, Finish, ProviderError, Served, TextDelta, ToolCall, Usage
 from app.llm.service import LanguageModels
 from app.turns.finisher import Outcome
@@ -32,24 +34,54 @@ class Answer:
 
     models: LanguageModels
     model: str
+    meter: Meter
     is_cancelled: bool = False
     first_token_at: datetime | None = None
     finish: Finish | None = None
     served: Served | None = None
+    asked: CompletionRequest | None = None
+    said: TokenCount = field(default_factory=TokenCount)
+    _prompt: int = 0
 
     async def listen(self, request: RequestMaker, log: OwnLog, *, on_behalf_of: str) -> None:
-        """Take everything the model says, and hand its text to the log; raises ProviderError."""
-        asked = await request()
+        """Take everything the model says, and hand its text to the log; raises ProviderError, QuotaExceeded."""
+        asked = self.asked = await request()
         raise_if_cancelled()
+        await self._measure()  # a turn that has waited may find nothing left
         async with aclosing(self.models.stream(asked, on_behalf_of=on_behalf_of)) as chunks:
             async for chunk in chunks:
                 if isinstance(chunk, TextDelta):
                     self.first_token_at = self.first_token_at or now()
                     log.write(chunk.text)
+                    self.said.add(chunk.text)
+                    await self._measure()
                 elif isinstance(chunk, Served):
                     self.served = chunk
                 else:
                     self.finish = chunk
+
+    async def _measure(self) -> None:
+        """Raises QuotaExceeded when no more may be used."""
+        if self.meter.is_limited:
+            usage = self._used()
+            await self.meter.use(usage.total_tokens, self._cost(usage))
+
+    def settle(self) -> None:
+        """The listening is over: what it has used goes to the account, also when it came to no good end."""
+        usage = self._used()
+        self.meter.close(usage.total_tokens, self._cost(usage))
+
+    def _used(self) -> Usage:
+        """As the upstream has told, or as far as can be told without it."""
+        if self.finish is not None and self.finish.usage is not None:
+            return self.finish.usage
+        if self.asked is None or (self.served is None and self.first_token_at is None):
+            return Usage(0, 0, 0, estimated=True)
+        self._prompt = self._prompt or estimate_usage(self.asked, "", Finish("")).prompt_tokens
+        return Usage(self._prompt, self.said.tokens, self._prompt + self.said.tokens, estimated=True)
+
+    def _cost(self, usage: Usage) -> float:
+        return self.models.cost(self.served.model if self.served else self.model, usage) or 0.0
 
     def outcome(self, listening: "asyncio.Task[None]", log: OwnLog) -> Outcome:
         """What becomes of the turn, the listening being over and no write being under way."""
@@ -62,6 +94,8 @@ class Answer:
                 return self._without_end("cancelled", log, None)
             return self._without_end("interrupted", log, SERVER_STOPPED)
         if error := listening.exception():
+            if isinstance(error, QuotaExceeded):
+                return self._exhausted(error, log)
             attempts = error.attempts if isinstance(error, ProviderError) else ()
             return self._without_end("failed", log, _fault(error), attempts)
         assert self.finish is not None  # noqa: S101 what a provider promises
@@ -84,6 +118,13 @@ class Answer:
                 "reasoning": finish.reasoning or None,
             },
         )
+
+    def _exhausted(self, error: QuotaExceeded, log: OwnLog) -> Outcome:
+        """What was said until nothing was left; the estimate of what it used is what counted."""
+        outcome = self._without_end("failed", log, _fault(error))
+        usage = self._used()
+        cost = None if self.served is None else self.models.cost(self.served.model, usage)
+        return replace(outcome, usage=_usage(usage), answer={**outcome.answer, "cost": cost})
 
     def _without_end(
         self,

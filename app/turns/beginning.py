@@ -5,7 +5,7 @@ Every refusal happens here, while a status can still be sent.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from bson import ObjectId
@@ -17,11 +17,13 @@ from app.kit.idempotency import fingerprint
 from app.kit.locks import KeyedLocks
 from app.kit.repository import Row, Scope
 from app.kit.transactions import Transactions
+from app.limits.model import Quota
+from app.limits.quotas import Payer, Quotas
 from app.llm.service import LanguageModels
 from app.turns.answer import Answer
 from app.turns.exchange import Exchange
 from app.turns.finisher import TurnFinisher
-from app.turns.model import TERMINAL_STATES, Turn
+from app.turns.model import TERMINAL_STATES, Turn, TurnPayer
 from app.turns.repository import TurnRepository
 from app.turns.request import Known, RequestBuilder
 from app.turns.resource import STORED_TURN
@@ -81,6 +83,7 @@ class Beginnings:
         models: LanguageModels,
         membership: Membership,
         transactions: Transactions,
+        quotas: Quotas,
         *,
         default_model: str,
     ) -> None:
@@ -93,6 +96,7 @@ class Beginnings:
         self._models = models
         self._membership = membership
         self._transactions = transactions
+        self._quotas = quotas
         self._default_model = default_model
         self._keys: KeyedLocks[_Keyed] = KeyedLocks()
         self._slots = asyncio.Semaphore(AT_ONCE)
@@ -103,39 +107,43 @@ class Beginnings:
         conversation_id: ObjectId,
         ask: Ask,
         *,
-        requester: ObjectId,
+        payer: Payer,
         key: str | None,
         cancel: Cancel,
     ) -> Begun:
         """Store and run what is asked, or find the turn that the same key has begun.
 
         `cancel`: ends a turn that is in the way. Raises NotFound, Invalid, Conflict, TurnInProgress,
-        IdempotencyKeyReused and Unavailable.
+        IdempotencyKeyReused, QuotaExceeded and Unavailable.
         """
         conversation = await self._conversations.rows.get(scope, conversation_id)
         if key is None:
-            return await self._begin(scope, conversation, ask, None, cancel)
-        own_key = fingerprint(str(requester).encode(), key.encode())
+            return await self._begin(scope, conversation, ask, payer, None, cancel)
+        own_key = fingerprint(str(payer.user_id).encode(), key.encode())
         keyed = _Keyed(conversation_id, own_key, fingerprint(ask.what))
         async with self._keys.hold(keyed):  # the second of two equal requests finds the turn of the first one running
             if earlier := await self._find_earlier(keyed):
                 return earlier
             try:
-                return await self._begin(scope, conversation, ask, keyed, cancel)
+                return await self._begin(scope, conversation, ask, payer, keyed, cancel)
             except (DuplicateKeyError, TurnInProgress):
                 if earlier := await self._find_earlier(keyed):  # another process was faster
                     return earlier
                 raise
 
-    async def _begin(self, scope: Scope, conversation: Row, ask: Ask, keyed: _Keyed | None, cancel: Cancel) -> Begun:
+    async def _begin(
+        self, scope: Scope, conversation: Row, ask: Ask, payer: Payer, keyed: _Keyed | None, cancel: Cancel
+    ) -> Begun:
         model = ask.parameters["model"] or conversation["model"] or self._default_model
         provider = self._models.check(model)
         self._models.admit(model)
+        await self._quotas.admit(payer)
         fields = {
             **ask.parameters,
             "model": model,
             "conversation_id": conversation["_id"],
             "owner_id": conversation["owner_id"],
+            "payer": TurnPayer(**asdict(payer)),
             "idempotency_key": keyed and keyed.key,
             "fingerprint": keyed and keyed.fingerprint,
         }
@@ -206,7 +214,7 @@ class Beginnings:
             return False
         turn_id, waiting = active
         if ask.when_busy == "cancel":
-            turn = await cancel(scope, turn_id)
+            turn = await cancel(Scope({"conversation_id": conversation_id}), turn_id)
             if turn["state"] in TERMINAL_STATES:
                 return False
         if ask.when_busy == "enqueue" and not exchange.condition:
@@ -234,9 +242,18 @@ class Beginnings:
                 self._run(turn, await self._finisher.wire(id))
 
     def _run(self, turn: Row, wire: dict[str, Any], known: Known | None = None) -> None:
-        answer = Answer(self._models, turn["model"])
+        answer = Answer(self._models, turn["model"], self._quotas.meter(_payer_of(turn)))
         log = self._runner.start(turn, wire, answer, lambda: self._requests.build(turn, known))
         self._streams.now_here(turn["_id"], log)
+
+
+def _payer_of(turn: Row) -> Payer:
+    """Of a turn that was stored before there were payers, its owner."""
+    payer = turn.get("payer")
+    if payer is None:
+        return Payer(turn["owner_id"])
+    quota = payer["key_quota"]
+    return Payer(payer["user_id"], payer["key_id"], None if quota is None else Quota(**quota))
 
 
 def _in_progress(sentence: str, turn_id: ObjectId) -> TurnInProgress:

@@ -10,6 +10,7 @@ from pymongo import ASCENDING, IndexModel
 from app.conversations.model import Fault, TokenUsage
 from app.kit.documents import StoredDocument
 from app.kit.indexes import PRESENT, found_by, found_unless, ordered_by, summed_by
+from app.limits.model import Quota
 
 TurnState = Literal["queued", "running", "completed", "failed", "cancelled", "interrupted"]
 TERMINAL_STATES: tuple[TurnState, ...] = ("completed", "failed", "cancelled", "interrupted")
@@ -54,6 +55,14 @@ class Attempt(BaseModel):
     message: str
 
 
+class TurnPayer(BaseModel):
+    """Whose account the answer goes to: who has asked, not who owns the conversation; and with which key."""
+
+    user_id: PydanticObjectId
+    key_id: PydanticObjectId | None = None
+    key_quota: Quota | None = None
+
+
 class Turn(StoredDocument):
     """`user_message_id` is null where tools were answered. `tools` and `tool_choice` are JSON text, whose keys MongoDB
     does not have to bear. `last_event` is the number of the last event once the turn is over.
@@ -65,6 +74,7 @@ class Turn(StoredDocument):
 
     conversation_id: PydanticObjectId
     owner_id: PydanticObjectId
+    payer: TurnPayer | None = None
     user_message_id: PydanticObjectId | None = None
     assistant_message_id: PydanticObjectId
     answer_seq: int

@@ -145,6 +145,7 @@ class TurnRunner:
         if log.broken.done():  # the log cannot be written: nothing more may be shown
             listening.cancel()
         await asyncio.wait({listening})
+        running.answer.settle()
         await log.close()
         try:
             end, wire = await self._end(running)

@@ -9,6 +9,7 @@ import orjson
 from bson import ObjectId
 
 from app.kit.repository import Scope
+from app.limits.quotas import Payer
 from app.turns.beginning import Ask, Beginnings, Begun
 from app.turns.events import EventRepository
 from app.turns.exchange import Exchanges
@@ -17,7 +18,7 @@ from app.turns.model import TERMINAL_STATES, Sampling
 from app.turns.repository import TurnRepository
 from app.turns.runner import TurnRunner
 from app.turns.schemas import DELIVERY, Parameters, TurnCreate
-from app.turns.streams import ONLY_THE_END, TurnEvents, TurnStreams, outcome_of
+from app.turns.streams import ONLY_THE_END, TurnStreams, outcome_of
 
 CANCEL_SECONDS = 10.0
 """How long is waited for a cancelled turn to end."""
@@ -47,11 +48,6 @@ class TurnService:
         await self.rows.get(scope, id, fields=("state",))
         return await self._finisher.wire(id)
 
-    async def follow(self, scope: Scope, id: ObjectId, *, after: int = 0) -> TurnEvents:
-        """The turn's events behind a number, from whichever process runs it; raises NotFound."""
-        await self.rows.get(scope, id, fields=("state",))
-        return await self.streams.open(id, after=after)
-
     async def outcome(self, turn: Mapping[str, Any]) -> dict[str, Any]:
         """The turn of this wire object when it is over."""
         if turn["state"] in TERMINAL_STATES:
@@ -59,7 +55,7 @@ class TurnService:
         return await outcome_of(await self.streams.open(turn["id"], after=ONLY_THE_END))
 
     async def ask(
-        self, scope: Scope, conversation_id: ObjectId, new: TurnCreate, *, requester: ObjectId, key: str | None = None
+        self, scope: Scope, conversation_id: ObjectId, new: TurnCreate, *, payer: Payer, key: str | None = None
     ) -> Begun:
         """Store the question and start the answer, or find the turn that the same key has begun.
 
@@ -67,19 +63,29 @@ class TurnService:
         Unavailable (the model takes no more calls).
         """
         ask = Ask(_content(new), new.when_busy, lambda row: self._exchanges.of_question(row, new), _parameters(new))
-        return await self._begin(scope, conversation_id, ask, requester, key)
+        return await self._begin(scope, conversation_id, ask, payer, key)
 
     async def regenerate(
-        self, scope: Scope, conversation_id: ObjectId, new: Parameters, *, requester: ObjectId, key: str | None = None
+        self, scope: Scope, conversation_id: ObjectId, new: Parameters, *, payer: Payer, key: str | None = None
     ) -> Begun:
         """Answer the last question again; the answer it had stays as `superseded`. Raises as `ask` does."""
         ask = Ask(b"regenerate" + _content(new), new.when_busy, self._exchanges.of_last_question, _parameters(new))
-        return await self._begin(scope, conversation_id, ask, requester, key)
+        return await self._begin(scope, conversation_id, ask, payer, key)
 
     async def retry(
-        self, scope: Scope, id: ObjectId, *, when_busy: str, requester: ObjectId, key: str | None = None
+        self,
+        scope: Scope,
+        conversations: Scope,
+        id: ObjectId,
+        *,
+        when_busy: str,
+        payer: Payer,
+        key: str | None = None,
     ) -> Begun:
-        """Run a turn that failed, was cancelled or interrupted once more, as a new turn. Raises as `ask` does."""
+        """Run a turn that failed, was cancelled or interrupted once more, as a new turn. Raises as `ask` does.
+
+        `scope`: of turns; `conversations`: of those that may be gone on with.
+        """
         await self.rows.get(scope, id, fields=("state",))
         turn = await self.rows.find_stored({"_id": id}) or {}
         names = ("model", "sampling", "tools", "tool_choice", "wants_suggestions")
@@ -89,14 +95,10 @@ class TurnService:
             lambda row: self._exchanges.of_retry(row, turn),
             {name: turn[name] for name in names},
         )
-        return await self._begin(scope, turn["conversation_id"], ask, requester, key)
+        return await self._begin(conversations, turn["conversation_id"], ask, payer, key)
 
-    async def _begin(
-        self, scope: Scope, conversation_id: ObjectId, ask: Ask, requester: ObjectId, key: str | None
-    ) -> Begun:
-        return await self.beginnings.begin(
-            scope, conversation_id, ask, requester=requester, key=key, cancel=self.cancel
-        )
+    async def _begin(self, scope: Scope, conversation_id: ObjectId, ask: Ask, payer: Payer, key: str | None) -> Begun:
+        return await self.beginnings.begin(scope, conversation_id, ask, payer=payer, key=key, cancel=self.cancel)
 
     async def cancel(self, scope: Scope, id: ObjectId) -> dict[str, Any]:
         """End a turn with the text it has, wherever it runs, and answer it; one that is over stays as it is.

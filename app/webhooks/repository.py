@@ -253,11 +253,6 @@ class HookRepository(AuditedRepository[Hook]):
                 {"conversation_id": conversation_id}, session=current_session()
             )
 
-    async def ids_of_owner(self, owner_id: ObjectId) -> list[ObjectId]:
-        with pymongo.timeout(READ_SECONDS):
-            rows = await self.collection.find({"owner_id": owner_id}, {"_id": 1}).to_list()
-        return [row["_id"] for row in rows]
-
     async def delete_of(self, condition: Mapping[str, ObjectId]) -> None:
         """Those of an owner or a conversation."""
         with pymongo.timeout(WRITE_SECONDS):

@@ -28,6 +28,7 @@ ROUTES = {
     "GET /api/users/export": "export",
     "POST /api/users/bulk": "admin",
     "GET /api/users/me": "read",
+    "GET /api/users/me/usage": "read",
     "PUT /api/users/me": "write",
     "PATCH /api/users/me": "write",
     "GET /api/users/{id}": "read",
@@ -55,6 +56,14 @@ ROUTES = {
     "POST /api/conversations/{id}/turns": "write",
     "POST /api/conversations/{id}/regenerate": "write",
     "POST /api/conversations/{id}/fork": "write",
+    "GET /api/conversations/{id}/shares": "read",
+    "PUT /api/conversations/{id}/shares/{user_id}": "write",
+    "DELETE /api/conversations/{id}/shares/{user_id}": "write",
+    "GET /api/conversations/{id}/links": "read",
+    "POST /api/conversations/{id}/links": "write",
+    "DELETE /api/conversations/{id}/links/{link_id}": "write",
+    "GET /api/shared/{token}": "nothing",
+    "GET /api/shared/{token}/messages": "nothing",
     "GET /api/messages": "read",
     "GET /api/messages/export": "export",
     "GET /api/messages/{id}": "read",
@@ -144,6 +153,7 @@ BODIES: dict[str, Any] = {
     "POST /api/conversations/{id}/turns": {"content": "Hello"},
     "POST /api/conversations/{id}/fork": {"seq": 0},
     "PATCH /api/messages/{id}": {"metadata": {"taken": "yes"}},
+    "PUT /api/conversations/{id}/shares/{user_id}": {"access": "write"},
     "PATCH /api/webhooks/{id}": {"description": "taken"},
     "PATCH /api/export-schedules/{id}": {"name": "Taken"},
 }
@@ -158,7 +168,7 @@ WRITES = [
 LISTS = [
     route
     for route, need in ROUTES.items()
-    if route.startswith("GET /api") and "{id}" not in route and "/me" not in route and need != "admin"
+    if route.startswith("GET /api") and "{" not in route and "/me" not in route and need != "admin"
 ]
 
 
@@ -173,7 +183,7 @@ def routes_of(app: FastAPI) -> Iterator[str]:
 async def ask(client: httpx.AsyncClient, route: str, id: object = "66a0c0ffee66a0c0ffee66a0") -> httpx.Response:
     method, _, path = route.partition(" ")
     body = None if method in {"GET", "DELETE"} else BODIES.get(route, {})
-    path = path.replace("{id}", str(id)).replace("{delivery}", str(ObjectId()))
+    path = re.sub("{[a-z_]+}", str(ObjectId()), path.replace("{id}", str(id)))
     return await client.request(method, path, json=body, params=QUERIES.get(route))
 
 

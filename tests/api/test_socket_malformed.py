@@ -18,7 +18,7 @@ __all__ = ["conversation", "settings", "upstream"]
 
 pytestmark = pytest.mark.mongod
 
-NOBODY = str(ObjectId())
+NOBODY = str(ObjectId("0123456789abcdef01234567"))
 
 
 def id_of(path: str) -> str:

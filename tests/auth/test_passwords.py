@@ -12,10 +12,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from app.auth import passwords
-from app.auth.throttle import _neighbourhood
 from app.config import Settings
 from app.kit import security
 from app.kit.errors import Unavailable
+from app.kit.neighbourhoods import neighbourhood
 from app.services import Services, build_services
 from tests.auth.signing_in import (
     PASSWORD,
@@ -314,7 +314,7 @@ async def test_a_header_does_not_change_where_somebody_comes_from(
     ],
 )
 def test_neighbours_count_as_one(address: str, network: str) -> None:
-    assert _neighbourhood(address) == network
+    assert neighbourhood(address) == network
 
 
 async def test_passwords_that_wait_are_bounded(ana: Person, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -141,7 +141,7 @@ def test_conditions_that_meet_are_all_kept() -> None:
 
 
 CURSORS = Cursors(b"s" * 32)
-CURSOR = CURSORS.encode(b"list", Position("Ana", ObjectId()))
+CURSOR = CURSORS.encode(b"list", Position("Ana", ObjectId("0123456789abcdef01234567")))
 
 
 @pytest.mark.parametrize("place", range(len(base64.urlsafe_b64decode(CURSOR + "=" * (-len(CURSOR) % 4)))))

@@ -28,7 +28,12 @@ async def turn(client: httpx.AsyncClient, path: str, content: str) -> None:
 
 @pytest.fixture
 async def life(
-    services: Services, as_ana: httpx.AsyncClient, anonymous: httpx.AsyncClient, ana: Person, admin: Person
+    services: Services,
+    as_ana: httpx.AsyncClient,
+    as_ben: httpx.AsyncClient,
+    anonymous: httpx.AsyncClient,
+    ana: Person,
+    admin: Person,
 ) -> Life:
     """Ana's, by way of the API."""
     paths = []
@@ -42,6 +47,9 @@ async def life(
     webhook = {"url": "https://ana.example/", "events": ["message.created"]}
     made = await as_ana.post("/api/webhooks", json=webhook)
     await as_ana.post(f"{made.headers['location']}/ping")
+    link = (await as_ana.post(f"{paths[0]}/links", json={"name": "for Ben"})).json()
+    shared = (await as_ben.post("/api/conversations", json={"title": "Ben's"})).headers["location"]
+    assert (await as_ben.put(f"{shared}/shares/{ana.id}", json={"access": "write"})).status_code in {200, 201, 204}
     hook = (await as_ana.post("/api/hooks", json={"conversation_id": id, "name": "bot"})).json()
     job = (await as_ana.post("/api/exports", json={"resource": "messages"})).json()["id"]
     assert (await as_ana.get(f"/api/exports/{job}", params={"wait": 30})).json()["state"] == "completed"
@@ -52,5 +60,5 @@ async def life(
     await services.users.patch(EVERYTHING, ana.id, {"password": PASSWORD}, None, UserUpdate)
     form = {"grant_type": "password", "username": ana.email, "password": PASSWORD}
     token = (await anonymous.post("/api/auth/token", data=form)).json()
-    secrets = (PASSWORD, ana.key, key, made.json()["secret"], hook["secret"], token["refresh_token"])
+    secrets = (PASSWORD, ana.key, key, made.json()["secret"], hook["secret"], token["refresh_token"], link["token"])
     return Life(paths[0], paths[1], secrets)

@@ -8,7 +8,6 @@ from app.database import DOCUMENTS, Database
 from app.privacy.inventory import EXPORTED, INVENTORY, Holding
 
 USER_FIELDS = {"owner_id", "user_id", "actor_id", "subject_id", "requested_by", "placed_by"}
-OF_THE_DEPLOYMENT = {"erasures", "holds"}
 
 
 @pytest.fixture(autouse=True)

@@ -12,6 +12,7 @@ from bson import ObjectId
 from app.config import Settings
 from app.database import Database
 from app.kit.repository import EVERYTHING, Row
+from app.limits.quotas import Payer
 from app.services import Services, build_services
 from app.turns.beginning import Begun
 from app.turns.events import Event
@@ -108,7 +109,7 @@ async def begin(services: Services, person: Person, conversation: str, **fields:
     """A turn that this process runs: the model waits for `gate.release()` before each word unless told otherwise."""
     id = ObjectId(conversation.rpartition("/")[2])
     new = TurnCreate(**{"content": "Hi", "model": "local:drip", **fields})
-    return await services.turns.ask(EVERYTHING, id, new, requester=person.id)
+    return await services.turns.ask(EVERYTHING, id, new, payer=Payer(person.id))
 
 
 async def wait_for_delta(events: TurnEvents) -> Event:

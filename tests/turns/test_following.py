@@ -204,7 +204,7 @@ async def test_the_scope_is_part_of_following(ana: Person, ben: Person, conversa
     begun = await begin(services, ana, conversation, model="echo")
 
     with pytest.raises(NotFound):
-        await services.turns.follow(Scope({"owner_id": ben.id}), begun.turn["id"])
+        await services.turns.get(Scope({"owner_id": ben.id}), begun.turn["id"])
 
 
 @pytest.mark.slow

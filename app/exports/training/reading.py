@@ -5,12 +5,13 @@ reply fills 16 MiB at most. Where that does not hold them all, each conversation
 longer still only its beginning: that is more than the longest line.
 """
 
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from bson import ObjectId
 
+from app.conversations.grouping import grouped_by_messages
 from app.conversations.repository import ConversationRepository, MessageRepository
 from app.conversations.resource import CONVERSATIONS, MESSAGES
 from app.exports.service import ScopeOf
@@ -47,7 +48,7 @@ class TranscriptSource:
         )
         async with closing(found):
             async for rows in found:
-                for group in _groups(rows):
+                for group in grouped_by_messages(rows, MESSAGES_AT_ONCE):
                     raise_if_cancelled()
                     async for batch in self._batches(group):
                         yield batch
@@ -67,20 +68,6 @@ class TranscriptSource:
             Transcript(row, messages.get(row["_id"], []), offered.get(row["_id"], []), is_whole=run.is_last)
             for row in conversations
         ]
-
-
-def _groups(conversations: Sequence[Row]) -> Iterator[list[Row]]:
-    """The conversations in order, as many together as have few messages."""
-    group: list[Row] = []
-    messages = 0
-    for row in conversations:
-        if group and messages + row["message_count"] > MESSAGES_AT_ONCE:
-            yield group
-            group, messages = [], 0
-        group.append(row)
-        messages += row["message_count"]
-    if group:
-        yield group
 
 
 def _by_conversation(rows: Sequence[Row]) -> dict[ObjectId, list[Row]]:
