@@ -7,6 +7,7 @@ by whoever asks again, or by any process once the lease of the dead one is over.
 
 import hashlib
 import secrets
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -41,6 +42,7 @@ from app.webhooks.model import Delivery, Hook, Webhook
 
 LEASE = timedelta(seconds=60)
 """How long a process may be silent about an erasure before another one goes on with it."""
+RENEWAL_SECONDS = 10.0
 PAUSE = timedelta(hours=1)
 """When an erasure that a hold has come in the way of is tried again by itself."""
 PURGE_BATCH = 100
@@ -151,10 +153,13 @@ class Erasures:
         async def on_start(counts: Mapping[str, int]) -> None:
             await self.rows.count(receipt["_id"], counts)
 
+        renew_at = time.monotonic() + RENEWAL_SECONDS
         while ids := await self.parts.conversations.rows.ids_of_owner(receipt["user_id"], limit=PURGE_BATCH):
             for id in ids:
-                if await self.rows.lease(receipt["_id"], holder, now() + LEASE) is None:
-                    raise Conflict("Another process goes on with this erasure.", reason="erasing")
+                if time.monotonic() >= renew_at:
+                    renew_at = time.monotonic() + RENEWAL_SECONDS
+                    if await self.rows.lease(receipt["_id"], holder, now() + LEASE) is None:
+                        raise Conflict("Another process goes on with this erasure.", reason="erasing")
                 try:
                     await self.purging.purge(EVERYTHING, id, on_start=on_start)
                 except NotFound:
