@@ -22,6 +22,7 @@ from bson import ObjectId
 from fastapi import FastAPI
 from pymongo import AsyncMongoClient
 
+from app.api.http_protocol import HttpProtocol
 from app.api.socket_protocol import SERVER_OPTIONS
 from app.auth.model import PERMISSIONS
 from app.auth.schemas import KeyCreate
@@ -215,7 +216,7 @@ async def live_url(app: FastAPI) -> AsyncIterator[str]:
         port=0,
         lifespan="off",
         log_config=None,
-        http="httptools",
+        http=HttpProtocol,
         timeout_graceful_shutdown=2,
         **SERVER_OPTIONS,
     )

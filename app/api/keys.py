@@ -6,7 +6,7 @@ from starlette.responses import Response
 from app.api.deps import IdPath, IfMatch, IfNoneMatch, OnceDep, Reader, ServicesDep, Writer
 from app.auth.resource import KEYS
 from app.auth.schemas import KeyCreate, KeyCreated, KeyRead
-from app.kit.errors import Forbidden, Invalid
+from app.kit.errors import Invalid
 from app.kit.listing import parse_listing
 from app.kit.parameters import list_parameters
 from app.kit.problems import problem_responses
@@ -21,8 +21,7 @@ routes = router("/keys", "keys", responses=problem_responses(401, 403, 422, 503)
 @routes.post("", status_code=201, response_model=KeyCreated)
 async def create_key(new: KeyCreate, principal: Writer, once: OnceDep, services: ServicesDep) -> Response:
     """Make a key; the secret is shown this once. A replay by Idempotency-Key shows it as null."""
-    if principal.credential.quota is not None:
-        raise Forbidden("A key with a quota makes no keys, which would have quotas of their own.")
+    principal.require_no_quota("makes no keys")
     user_id = principal.owner_of_new(new.user_id)
     for scope in new.scopes or ():
         principal.require(scope)

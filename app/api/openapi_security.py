@@ -36,8 +36,9 @@ def document_credentials(app: FastAPI) -> None:
 def _document(openapi: dict[str, Any]) -> None:
     openapi["components"]["securitySchemes"].update(_OTHERS)
     too_often = {str(status): response for status, response in problem_responses(429).items()}
-    for operations in openapi["paths"].values():
+    for path, operations in openapi["paths"].items():
         for operation in operations.values():
             if required := operation.get("security"):
                 operation["security"] = [*required, *({name: required[0][BEARER]} for name in _OTHERS)]
-                operation["responses"] |= too_often  # of passwords
+            if path.startswith("/api/") or required:
+                operation["responses"] = too_often | operation["responses"]  # requests, or wrong passwords

@@ -76,6 +76,7 @@ async def read_me(principal: Reader, services: ServicesDep, if_none_match: IfNon
 @routes.put("/me", response_model=UserRead, responses=_CHANGED)
 async def replace_me(update: MeUpdate, principal: Writer, services: ServicesDep, versions: IfMatch) -> Response:
     """Replace what you may change about yourself."""
+    principal.require_no_quota("changes no account")
     with services.keys.forgetting():  # a changed password ends sessions
         row = await services.users.replace(principal.scope(USERS), principal.user_id, update, versions)
     return found(USERS, row)
@@ -84,6 +85,7 @@ async def replace_me(update: MeUpdate, principal: Writer, services: ServicesDep,
 @routes.patch("/me", response_model=UserRead, responses=_CHANGED, openapi_extra=merge_patch_body(MeUpdate))
 async def patch_me(patch: MergePatch, principal: Writer, services: ServicesDep, versions: IfMatch) -> Response:
     """Change some of it (JSON Merge Patch)."""
+    principal.require_no_quota("changes no account")
     with services.keys.forgetting():
         row = await services.users.patch(principal.scope(USERS), principal.user_id, patch, versions, MeUpdate)
     return found(USERS, row)

@@ -107,6 +107,11 @@ class Principal:
         if permission not in self.permissions:
             raise Forbidden.lacking(permission)
 
+    def require_no_quota(self, what: str) -> None:
+        """What would give somebody with a bounded key another credential, which has no bounds. Raises Forbidden."""
+        if self.credential.quota is not None:
+            raise Forbidden(f"A key with a quota {what}.")
+
     def as_writer(self) -> "Principal":
         """The same, seeing only what they may change: without the permission 'admin' that is their own.
         Raises Forbidden."""

@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 import uvicorn
 
+from app.api.http_protocol import HttpProtocol
 from app.api.socket_protocol import SERVER_OPTIONS
 from app.bootstrap import KEY_FILE
 from app.cli.running import DataOption, opened, read_settings, sentences
@@ -94,7 +95,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     app, drain = build_app(settings), Drain()
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=HttpProtocol,
         lifespan="off",
         log_config=None,
         access_log=False,

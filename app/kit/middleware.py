@@ -1,5 +1,6 @@
 """ASGI middleware: a request id on every answer, one log line a request, and no error without a body."""
 
+import asyncio
 import re
 import secrets
 import time
@@ -85,8 +86,14 @@ def _template(scope: Scope) -> str:
     return "/".join(segments[: len(segments) - path.count("/")]) + path
 
 
+BODY_SECONDS = 30.0
+SLOWEST_BYTES = 4096
+"""A body has so many seconds, and one more for each so many bytes of it that have come."""
+
+
 class BodyLimit:
-    """Refuses a body over the limit: at once when its Content-Length says so, otherwise when it has come that far."""
+    """Refuses a body over the limit: at once when its Content-Length says so, otherwise when it has come that far; and
+    one that comes too slowly, whose connection others could use."""
 
     def __init__(self, app: ASGIApp, max_bytes: int, others: Mapping[str, int] = {}) -> None:
         """`others`: the limits of paths that take larger bodies, or smaller ones."""
@@ -105,10 +112,21 @@ class BodyLimit:
             await problem(PayloadTooLarge(sentence))(scope, receive, send)
             return
         received = 0
+        is_whole = False
+        clock = asyncio.get_running_loop().time
+        started: float | None = None
 
         async def receive_within_limit() -> Message:
-            nonlocal received
-            message = await receive()
+            nonlocal received, is_whole, started
+            if is_whole:  # what comes now is that the client leaves
+                return await receive()
+            started = clock() if started is None else started
+            try:
+                async with asyncio.timeout_at(started + BODY_SECONDS + received / SLOWEST_BYTES):
+                    message = await receive()
+            except TimeoutError as error:
+                raise HTTPException(408, "The body came too slowly.", {"Connection": "close"}) from error
+            is_whole = not message.get("more_body", False)
             received += len(message.get("body", b""))
             if received > limit:
                 raise HTTPException(413, sentence)  # the one error that FastAPI lets through while it reads a body

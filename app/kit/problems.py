@@ -179,6 +179,7 @@ _HTTP_CODES: Mapping[int, tuple[str, str]] = {
     400: ("bad_request", "The request cannot be read"),
     404: ("not_found", "There is nothing here"),
     405: ("method_not_allowed", "This method is not allowed here"),
+    408: ("request_timeout", "The request takes too long to come"),
     413: ("payload_too_large", "This is larger than the limit"),
 }
 

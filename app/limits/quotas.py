@@ -106,6 +106,7 @@ class Quotas:
         self._pending: dict[str, Counter[str]] = {}
         self._until: dict[str, Any] = {}
         self._storing: asyncio.Task[None] | None = None
+        self._is_closing = False
 
     async def admit(self, payer: Payer) -> None:
         """Raises QuotaExceeded when the payer has used everything, PyMongoError."""
@@ -147,15 +148,10 @@ class Quotas:
         return {"user": shown["user"], "key": shown.get("key")}
 
     async def aclose(self) -> None:
-        """Store what is not stored yet."""
+        """Wait until everything is stored, or cannot be."""
+        self._is_closing = True
         if self._storing is not None:
-            self._storing.cancel()
-            await asyncio.wait({self._storing})
-        if self._pending:
-            try:
-                await self._store()
-            except PyMongoError as error:
-                logger.error("spending_not_stored", error=type(error).__name__, count=len(self._pending))
+            await asyncio.wait({self._storing})  # cut off, a write might be made again
 
     def _shown(self, subject: str, quota: Quota, period: Period, stored: Mapping[str, Any]) -> dict[str, Any]:
         pending = self._pending.get(period.id_of(subject), _NOTHING)
@@ -193,7 +189,9 @@ class Quotas:
                 try:
                     await self._store()
                 except PyMongoError as error:
-                    logger.warning("spending_delayed", error=type(error).__name__)
+                    logger.warning("spending_delayed", error=type(error).__name__, count=len(self._pending))
+                    if self._is_closing:
+                        return
                     await asyncio.sleep(_PAUSE_SECONDS)
         finally:
             self._storing = None

@@ -4,14 +4,15 @@ import asyncio
 
 import httpx
 import pytest
+from bson import ObjectId
 
 from app.services import Services
 from tests.conftest import Person
 from tests.rooms.sockets import connect
-from tests.turns.conftest import conversation, settings, upstream
+from tests.turns.conftest import conversation, other, settings, upstream
 from tests.upstream import TOKENS, Upstream
 
-__all__ = ["conversation", "settings", "upstream"]
+__all__ = ["conversation", "other", "settings", "upstream"]
 
 pytestmark = pytest.mark.mongod
 
@@ -86,3 +87,31 @@ async def test_a_socket_of_a_reader_is_told_that_the_share_is_over(
         await share(live_ana, conversation, ben, "write")
         assert (await socket.ask("subscribe", conversation_id=id))["type"] == "subscribed"
         assert (await socket.ask("ask", conversation_id=id, turn={"content": "Hi"}))["type"] == "asked"
+
+
+async def test_another_process_hears_of_it_too(
+    as_ana: httpx.AsyncClient, ben: Person, conversation: str, other: Services
+) -> None:
+    await share(as_ana, conversation, ben, "read")
+    told: asyncio.Queue[ObjectId] = asyncio.Queue()
+    with other.sharing.revocations.telling(ben.id, told.put_nowait):
+        await as_ana.delete(f"{conversation}/shares/{ben.id}")
+
+        async with asyncio.timeout(1):
+            assert str(await told.get()) == conversation.rpartition("/")[2]
+
+
+async def test_what_was_missed_is_told_afterwards(
+    as_ana: httpx.AsyncClient, ben: Person, conversation: str, services: Services
+) -> None:
+    """`services` follows no changes here, as when its change stream could not go on."""
+    await share(as_ana, conversation, ben, "read")
+    told: asyncio.Queue[ObjectId] = asyncio.Queue()
+    revocations = services.sharing.revocations
+    with revocations.telling(ben.id, told.put_nowait):
+        await services.changes.aclose()
+        await as_ana.delete(f"{conversation}/shares/{ben.id}")
+        revocations._resync()
+
+        async with asyncio.timeout(5):
+            assert str(await told.get()) == conversation.rpartition("/")[2]
