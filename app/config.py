@@ -156,6 +156,7 @@ class Settings(LimitSettings):
     )
     webhook_timeout: float = Field(15, gt=0, le=60, description="seconds that one delivery may take")
     webhook_log_days: int = Field(7, ge=2, le=365, description="days for which deliveries are kept")
+    audit_days: int = Field(365, ge=1, le=3650, description="days for which entries of the audit log are kept")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe line to log")
     log_format: Literal["console", "json"] = Field("console", description="for people, or for machines")
     metrics_key: SecretStr | None = Field(None, description="who has it may read /metrics; admins may anyway")

@@ -20,6 +20,7 @@ from pymongo.errors import (
     PyMongoError,
 )
 
+from app.audit.model import AuditEntry
 from app.auth.model import ApiKey
 from app.auth.session_model import RefreshToken, Session
 from app.auth.signing import SigningKey
@@ -38,6 +39,7 @@ from app.kit.paging import Cursors
 from app.kit.transactions import Transactions
 from app.limits.model import RateCount, Spending
 from app.mongod import EmbeddedMongod, find_mongod
+from app.privacy.model import Erasure, Hold, RetentionPolicy
 from app.rooms.model import Presence
 from app.search.model import SearchBlock, SearchIndex, SearchKeys, SearchRemoved, SearchSegment
 from app.turns.model import Turn, TurnEvents, Worker
@@ -45,6 +47,7 @@ from app.users.model import User
 from app.webhooks.model import Delivery, Hook, RelayState, Webhook
 
 DOCUMENTS: list[type[Document]] = [
+    AuditEntry,
     User,
     ApiKey,
     Session,
@@ -75,6 +78,9 @@ DOCUMENTS: list[type[Document]] = [
     ExportSchedule,
     ImportJob,
     FileChunk,
+    Hold,
+    Erasure,
+    RetentionPolicy,
 ]
 
 CLIENT_OPTIONS: dict[str, Any] = {

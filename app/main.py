@@ -12,16 +12,21 @@ from starlette.middleware.cors import CORSMiddleware
 
 from app import __version__
 from app.api import (
+    audit,
     auth,
     conversations,
+    erasures,
     export_schedules,
     exports,
     health,
+    holds,
     hooks,
     imports,
     keys,
     messages,
     metrics,
+    personal_data,
+    retention,
     search,
     sharing,
     socket,
@@ -32,10 +37,12 @@ from app.api import (
     webhook_events,
     webhooks,
 )
+from app.api.audit_trail import AuditTrail
 from app.api.authentication import Authentication
 from app.api.docs import OPENAPI_PATH, add_docs
 from app.api.openapi_security import document_credentials
 from app.api.rate_limits import RateLimiting
+from app.audit import keeping
 from app.bootstrap import ensure_admin
 from app.config import Settings
 from app.conversations import text_index
@@ -80,6 +87,11 @@ RESOURCES = (
     hooks,
     sharing,
     auth,
+    audit,
+    personal_data,
+    holds,
+    erasures,
+    retention,
 )  # the busiest first: routes are matched in this order
 
 
@@ -93,6 +105,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         async with open_services(settings) as services:
             await ensure_admin(services)
             await text_index.settle(services.search.text_language)
+            await keeping.settle(settings.audit_days)
             serve_with(app, services, Drain())
             _drain_on_signals(app.state.drain)
             yield
@@ -126,6 +139,7 @@ def build_app(settings: Settings, lifespan: Lifespan | None = None) -> FastAPI:
     )
     speak_problems(app)
     document_credentials(app)
+    app.add_middleware(AuditTrail)
     app.add_middleware(HeadRequests)
     app.add_middleware(Authentication)
     app.add_middleware(RateLimiting)

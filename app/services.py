@@ -4,10 +4,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any
 
 from bson import ObjectId
 
+from app.audit.repository import AuditRepository
 from app.auth.access import Access, build_access
 from app.auth.service import KeyService
 from app.config import Settings
@@ -31,13 +32,13 @@ from app.imports.jobs import ImportJobs
 from app.jobs.files import JobFiles
 from app.jobs.service import JobOptions, Jobs
 from app.kit.changes import ChangeFeed
-from app.kit.errors import Conflict
-from app.kit.etag import Versions
-from app.kit.repository import EVERYTHING, Repository, Scope
+from app.kit.repository import Repository
 from app.kit.turnstile import Turnstile
 from app.limits.assembly import Limits, build_limits
 from app.limits.quotas import Quotas
 from app.llm.service import LanguageModels
+from app.privacy.assembly import Privacy, build_privacy
+from app.privacy.parts import Parts
 from app.rooms.repository import PresenceRepository, TranscriptRepository
 from app.rooms.service import Rooms
 from app.search.index import TextIndex
@@ -59,11 +60,6 @@ from app.webhooks.assembly import build_webhooks
 from app.webhooks.events import ended
 from app.webhooks.service import WebhookService
 
-Fate = Literal["delete", "keep"]
-"""What becomes of a deleted user's conversations."""
-
-PURGE_BATCH = 100
-
 
 @dataclass(frozen=True)
 class Services:
@@ -71,6 +67,7 @@ class Services:
     database: Database
     users: UserService
     access: Access
+    audit: AuditRepository
     conversations: ConversationService
     sharing: Sharing
     links: Links
@@ -86,6 +83,7 @@ class Services:
     rooms: Rooms
     content_index: TextIndex
     webhooks: WebhookService
+    privacy: Privacy
 
     @property
     def keys(self) -> KeyService:
@@ -99,6 +97,7 @@ class Services:
             self.conversations.rows,
             self.conversations.messages,
             self.turns.rows,
+            self.audit,
         )
         return {each.resource.name: each for each in rows}
 
@@ -116,10 +115,12 @@ class Services:
             self.webhooks.open()
         self.exports.open(self.sources, slice_rows=self.settings.export_slice_rows)
         self.schedules.open()
+        self.privacy.upkeep.open()
         self.imports.open()
 
     async def aclose(self) -> None:
         """Let running turns finish for a while, then close what is open."""
+        await self.privacy.upkeep.aclose()
         await self.schedules.aclose()
         await self.exports.jobs.aclose()
         await self.imports.jobs.aclose()
@@ -133,51 +134,6 @@ class Services:
         await self.changes.aclose()
         await self.access.aclose()
         await self.models.aclose()
-
-    async def delete_user(
-        self, scope: Scope, id: ObjectId, conversations: Fate | None, versions: Versions = None
-    ) -> None:
-        """Remove a user with keys; their conversations are deleted for good, or kept for admins to see.
-
-        Without a word about the conversations a user who has some stays: raises Conflict. Every refusal comes before
-        anything is lost. Cut short, the user is disabled and it can be done again: the user goes last.
-        """
-        await self.users.rows.get(scope, id)
-        owned = self.conversations.rows
-        if conversations is None and await owned.ids_of_owner(id, limit=1):
-            raise Conflict(
-                "This user has conversations; say conversations=delete or conversations=keep.",
-                reason="user_has_conversations",
-            )
-
-        async def remove() -> None:
-            await self.schedules.rows.delete_of_owner(id)
-            await self.users.delete(scope, id)
-            await self.keys.rows.delete_of_user(id)
-            await self.sharing.rows.forget_user(id)
-            await self.links.rows.delete_of({"owner_id": id})
-            await self.access.sessions.rows.remove_of_user(id)
-
-        with self.keys.forgetting():
-            await self.users.disable(scope, id, versions)  # so that no conversation is added any more
-        await self.imports.delete_of_user(id)
-        while conversations == "delete" and (ids := await owned.ids_of_owner(id, limit=PURGE_BATCH)):
-            for each in ids:
-                await self.purge_conversation(EVERYTHING, each)
-        await self.exports.delete_of_user(id)
-        await self.webhooks.forget_owner(id)
-        with self.keys.forgetting():
-            await self.database.transactions.run(remove)
-
-    async def purge_conversation(self, scope: Scope, id: ObjectId, versions: Versions = None) -> None:
-        """Remove a conversation with its messages and turns for good. Cut short, it can be done again."""
-        await self.conversations.condemn(scope, id, versions)
-        await self.turns.cancel_all(EVERYTHING, id)
-        async with self.conversations.alone(id):
-            await self.turns.purge(id)
-            await self.conversations.purge(scope, id)
-            await self.webhooks.forget_conversation(id)
-            await self.links.rows.delete_of({"conversation_id": id})
 
 
 @asynccontextmanager
@@ -220,14 +176,21 @@ def build_services(settings: Settings, database: Database) -> Services:
     housekeeping.inherit(exports.jobs.upkeep.tidy)
     imports = build_imports(settings, cursors, transactions, conversations, messages, membership, changes)
     housekeeping.inherit(imports.jobs.upkeep.tidy)
-    services = Services(
+    links = Links(LinkRepository(cursors), conversations, messages)
+    sharing = Sharing(ShareRepository(cursors), transactions, Revocations(changes))
+    user_service = UserService(users, transactions, end_sessions=access.sessions.rows.remove_of_user)
+    schedules = ExportSchedules(ScheduleRepository(cursors), exports, transactions)
+    exported = ended(exports.rows, "export", ("completed", "failed"), EXPORTS.render)
+    webhooks = build_webhooks(settings, cursors, transcripts, turns.rows, users, exported)
+    return Services(
         settings=settings,
         database=database,
-        users=UserService(users, transactions, end_sessions=access.sessions.rows.remove_of_user),
+        users=user_service,
         access=access,
+        audit=AuditRepository(cursors),
         conversations=transcripts,
-        sharing=Sharing(ShareRepository(cursors), transactions, Revocations(changes)),
-        links=Links(LinkRepository(cursors), conversations, messages),
+        sharing=sharing,
+        links=links,
         search=MessageSearch(
             messages,
             MatchRepository(cursors),
@@ -238,24 +201,31 @@ def build_services(settings: Settings, database: Database) -> Services:
         turns=turns,
         imports=imports,
         exports=exports,
-        schedules=ExportSchedules(ScheduleRepository(cursors), exports, transactions),
+        schedules=schedules,
         models=models,
         limits=limits,
         changes=changes,
         housekeeping=housekeeping,
         rooms=rooms,
         content_index=index,
-        webhooks=build_webhooks(
-            settings,
+        webhooks=webhooks,
+        privacy=build_privacy(
             cursors,
-            transcripts,
-            turns.rows,
-            users,
-            ended(exports.rows, "export", ("completed", "failed"), EXPORTS.render),
+            transactions,
+            Parts(
+                users=user_service,
+                access=access,
+                conversations=transcripts,
+                sharing=sharing,
+                links=links,
+                turns=turns,
+                imports=imports,
+                exports=exports,
+                schedules=schedules,
+                webhooks=webhooks,
+            ),
         ),
     )
-    imports.remove_with(services.purge_conversation)
-    return services
 
 
 def _build_exports(

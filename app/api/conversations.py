@@ -123,7 +123,7 @@ async def patch_conversation(
     return found(CONVERSATIONS, row)
 
 
-@routes.delete("/{id}", status_code=204, responses=_CHANGED)
+@routes.delete("/{id}", status_code=204, responses=_CHANGED | problem_responses(409))
 async def delete_conversation(
     id: IdPath,
     principal: Writer,
@@ -133,7 +133,7 @@ async def delete_conversation(
 ) -> Response:
     """Hide a conversation and its messages; it can be restored unless `permanent`."""
     scope = principal.scope(CONVERSATIONS)
-    remove = services.purge_conversation if permanent else services.conversations.delete
+    remove = services.privacy.purging.purge if permanent else services.conversations.delete
     await remove(scope, id, versions)
     return Response(status_code=204)
 

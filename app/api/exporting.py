@@ -8,6 +8,7 @@ from fastapi import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Send
 
+from app.audit.trail import record
 from app.auth.principal import Principal
 from app.exports.layout import FileRequest
 from app.exports.service import Export, export_rows
@@ -74,7 +75,13 @@ async def send_export(request: Request, services: Services, principal: Principal
             tz=own.get("tz", "UTC"),
         ),
     )
+    await record("export.downloaded", resource.name, details={"format": export.format.name, "filters": _names(listed)})
     return ExportResponse(export)
+
+
+def _names(parameters: Iterable[tuple[str, str]]) -> list[str]:
+    """Which filters there were; their values are what somebody wrote."""
+    return sorted({name for name, _ in parameters})
 
 
 def separated(

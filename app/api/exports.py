@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from app.api.deps import DrainDep, Exporter, IdPath, IfNoneMatch, OnceDep, ServicesDep
 from app.api.export_files import send_file
+from app.audit.trail import record
 from app.exports.manifest import manifest
 from app.exports.resource import EXPORTS
 from app.exports.schemas import ExportCreate, ExportRead, ManifestRead
@@ -67,7 +68,9 @@ async def read_export(
 async def read_export_file(request: Request, id: IdPath, principal: Exporter, services: ServicesDep) -> Response:
     """The file of a completed export; `Range` and `If-Range` go on with a download that was cut off."""
     row = await services.exports.completed(principal.scope(EXPORTS), id)
-    return send_file(services.exports.jobs.files, row, request.headers)
+    response = send_file(services.exports.jobs.files, row, request.headers)
+    await record("export.downloaded", EXPORTS.name, id, subject_id=row["owner_id"], details={"format": row["format"]})
+    return response
 
 
 @routes.get("/{id}/manifest", response_model=ManifestRead, responses=problem_responses(404, 409))

@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from app.api.deps import Exporter, ServicesDep
 from app.api.exporting import ExportResponse
+from app.audit.trail import record
 from app.auth.principal import Principal
 from app.conversations.resource import CONVERSATIONS
 from app.exports.training.formats import TRAINING_FORMATS
@@ -61,13 +62,17 @@ def _documentation(description: str) -> dict[str, Any]:
 @routes.get("/export/training", **_documentation("JSON Lines: examples to learn from"))
 async def export_training(request: Request, principal: Exporter, services: ServicesDep) -> Response:
     """The conversations of the list as training data."""
-    return ExportResponse(_training(request, principal, services).file())
+    data = _training(request, principal, services)
+    await record("export.downloaded", CONVERSATIONS.name, details={"format": "training"})
+    return ExportResponse(data.file())
 
 
 @routes.get("/export/training/report", **_documentation("JSON Lines: what was left out, and last a summary"))
 async def report_training(request: Request, principal: Exporter, services: ServicesDep) -> Response:
     """What the training data of the same parameters leaves out and why, with its size and SHA-256."""
-    return ExportResponse(_training(request, principal, services).report())
+    data = _training(request, principal, services)
+    await record("export.downloaded", CONVERSATIONS.name, details={"format": "training-report"})
+    return ExportResponse(data.report())
 
 
 def _training(request: Request, principal: Principal, services: Services) -> TrainingData:

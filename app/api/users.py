@@ -2,6 +2,7 @@
 
 from typing import Annotated, Literal
 
+from bson import ObjectId
 from fastapi import Query, Request
 from starlette.responses import Response
 
@@ -9,14 +10,16 @@ from app.api.bulk import BulkRequest, BulkResponse, BulkWriter
 from app.api.deps import Admin, Exporter, IdPath, IfMatch, IfNoneMatch, MergePatch, OnceDep, Reader, ServicesDep, Writer
 from app.api.exporting import export_documentation, send_export
 from app.kit.editing import validated
+from app.kit.etag import Versions
 from app.kit.listing import parse_listing
 from app.kit.parameters import list_parameters
 from app.kit.problems import problem_responses
-from app.kit.repository import Row
+from app.kit.repository import Row, Scope
 from app.kit.responses import JSON, created, found, listed, path_of, versioned
 from app.kit.routing import merge_patch_body, router
 from app.kit.schemas import Page
 from app.limits.schemas import UsageOfMe
+from app.services import Services
 from app.users.resource import USERS
 from app.users.schemas import MeUpdate, ProfileInput, ProfileRead, UserCreate, UserRead, UserUpdate
 
@@ -57,7 +60,7 @@ async def write_users(bulk: BulkRequest, principal: Admin, once: OnceDep, servic
     writer = BulkWriter(
         lambda body: services.users.create(validated(UserCreate, body)),
         lambda id, body, versions: services.users.patch(scope, id, body, versions, UserUpdate),
-        lambda id, versions: services.delete_user(scope, id, None, versions),
+        lambda id, versions: _erase(services, scope, id, versions),
     )
     with services.keys.forgetting():
         return await writer.run(bulk, once)
@@ -135,9 +138,14 @@ async def delete_user(
         Query(description="What becomes of their conversations; needed when there are any"),
     ] = None,
 ) -> Response:
-    """Remove a user (admins)."""
-    await services.delete_user(principal.scope(USERS), id, conversations, versions)
-    return Response(status_code=204)
+    """Erase a user with all that is theirs (admins); `Link: rel="describedby"` leads to the receipt."""
+    receipt = await services.privacy.erasures.erase(principal.scope(USERS), id, conversations, versions)
+    link = f'<{path_of("erasures", receipt)}>; rel="describedby"'
+    return Response(status_code=204, headers={"Link": link})
+
+
+async def _erase(services: Services, scope: Scope, id: ObjectId, versions: Versions) -> None:
+    await services.privacy.erasures.erase(scope, id, None, versions)
 
 
 @routes.get("/{id}/profile", response_model=ProfileRead, responses=_ONE)

@@ -5,6 +5,7 @@ from time import monotonic
 
 from pydantic import TypeAdapter, ValidationError
 
+from app.audit.refusals import Refusals
 from app.auth.memory import Digests
 from app.auth.principal import ROLE_PERMISSIONS, Credential, Identified, Principal
 from app.auth.throttle import LoginThrottle
@@ -27,6 +28,7 @@ class PasswordService:
         self._users = users
         self._throttle = throttle
         self._digests = Digests()
+        self._refusals = Refusals()
         self._proven: dict[bytes, tuple[float, str]] = {}
         self._locks: KeyedLocks[bytes] = KeyedLocks()
 
@@ -49,6 +51,8 @@ class PasswordService:
                 is_right = await is_password(account.password_hash if account else None, password)
                 if account is None or account.disabled or not is_right:
                     logger.info("login_refused", address=address)
+                    subject_id = None if account is None else account.id
+                    await self._refusals.note(address, "login.refused", "users", subject_id, subject_id=subject_id)
                     raise Unauthenticated(REFUSAL)
                 await self._throttle.succeeded(email, address)
                 account = await self._renewed(account, password)

@@ -23,7 +23,9 @@ ROLE_PERMISSIONS: Mapping[Role, frozenset[Permission]] = {
 ROLES_THAT_SEE_EVERYTHING: frozenset[Role] = frozenset({"analyst", "admin"})
 Access = Literal["read", "write"]
 """What somebody else's row may be shared for."""
-PRIVATE_RESOURCES = frozenset({"keys", "sessions", "webhooks", "deliveries", "hooks", "exports", "export-schedules"})
+PRIVATE_RESOURCES = frozenset(
+    {"keys", "sessions", "webhooks", "deliveries", "hooks", "exports", "export-schedules", "audit"}
+)
 """Resources of which only admins see other people's rows."""
 
 

@@ -5,16 +5,19 @@ from datetime import datetime
 import pymongo
 from bson import ObjectId
 
+from app.audit.audited import AuditedRepository
+from app.audit.trail import record
 from app.auth.model import ApiKey
 from app.auth.resource import KEYS
 from app.kit.deadlines import READ_SECONDS, WRITE_SECONDS
-from app.kit.repository import Repository, Row
+from app.kit.repository import Row
 from app.kit.transactions import current_session
 
 
-class KeyRepository(Repository[ApiKey]):
+class KeyRepository(AuditedRepository[ApiKey]):
     document = ApiKey
     resource = KEYS
+    shown = ("scopes",)
 
     async def find_by_hash(self, key_hash: str) -> Row | None:
         with pymongo.timeout(READ_SECONDS):
@@ -32,7 +35,9 @@ class KeyRepository(Repository[ApiKey]):
         granted = {name: row.pop(name) for name in ("user_id", "scopes", "expires_at")}
         change = {"$set": granted, "$setOnInsert": row}
         with pymongo.timeout(WRITE_SECONDS):
-            await self.collection.update_one({"hash": row["hash"]}, change, upsert=True)
+            result = await self.collection.update_one({"hash": row["hash"]}, change, upsert=True)
+        if result.upserted_id is not None:
+            await record("key.created", KEYS.name, result.upserted_id, subject_id=key.user_id)
 
     async def delete_of_user(self, user_id: ObjectId) -> None:
         with pymongo.timeout(WRITE_SECONDS):

@@ -6,16 +6,18 @@ from typing import Any
 import pymongo
 from bson import ObjectId
 
+from app.audit.audited import AuditedRepository
+from app.audit.trail import record
 from app.auth.resource import SESSIONS
 from app.auth.session_model import RefreshToken, Session
 from app.kit.deadlines import READ_SECONDS, WRITE_SECONDS
-from app.kit.repository import Repository, Row
+from app.kit.repository import Row
 from app.kit.transactions import current_session
 
 _STATE = {"user_id": 1, "epoch": 1, "scopes": 1, "expires_at": 1}
 
 
-class SessionRepository(Repository[Session]):
+class SessionRepository(AuditedRepository[Session]):
     document = Session
     resource = SESSIONS
 
@@ -32,13 +34,19 @@ class SessionRepository(Repository[Session]):
     async def remove(self, id: ObjectId) -> None:
         """The session with its tokens, if it is there."""
         with pymongo.timeout(WRITE_SECONDS):
-            await self.collection.delete_one({"_id": id}, session=current_session())
+            row = await self.collection.find_one_and_delete({"_id": id}, {"user_id": 1}, session=current_session())
             await self._tokens.delete_many({"session_id": id}, session=current_session())
+        if row is not None:
+            await record("session.deleted", SESSIONS.name, id, subject_id=row["user_id"])
 
     async def remove_of_user(self, user_id: ObjectId) -> None:
         with pymongo.timeout(WRITE_SECONDS):
-            await self.collection.delete_many({"user_id": user_id}, session=current_session())
+            result = await self.collection.delete_many({"user_id": user_id}, session=current_session())
             await self._tokens.delete_many({"user_id": user_id}, session=current_session())
+        if result.deleted_count:
+            await record(
+                "session.deleted", SESSIONS.name, subject_id=user_id, details={"sessions": result.deleted_count}
+            )
 
     async def token(self, token_hash: str) -> Row | None:
         with pymongo.timeout(READ_SECONDS):

@@ -22,7 +22,9 @@ from app.services import Services
 
 
 def export(
-    resource: Annotated[Literal["users", "conversations", "messages", "turns"], typer.Argument(help="What to export.")],
+    resource: Annotated[
+        Literal["users", "conversations", "messages", "turns", "audit"], typer.Argument(help="What to export.")
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write; its ending names the format.")],
     format: Annotated[
         Literal["csv", "xlsx", "jsonl", "parquet"] | None, typer.Option(help="Instead of the ending of --output.")
@@ -40,7 +42,7 @@ def export(
     force: Annotated[bool, typer.Option(help="Replace the file if it is there.")] = False,
     data: DataOption = None,
 ) -> None:
-    """Write users, conversations, messages or turns to CSV, XLSX, JSON Lines or Parquet, whole or not at all."""
+    """Write users, conversations, messages, turns or the audit log to a file, whole or not at all."""
     table = TABLES[resource]
     with sentences():
         listing = filtered(table.resource, filter or [])

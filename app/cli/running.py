@@ -13,6 +13,7 @@ from pymongo.errors import PyMongoError
 from rich.console import Console
 from rich.table import Table
 
+from app.audit.actor import Actor, acting
 from app.bootstrap import KEY_FILE, ensure_admin
 from app.config import Settings
 from app.database import DatabaseUnavailable
@@ -89,7 +90,8 @@ def run(data: Path | None, work: Callable[[Services], Coroutine[Any, Any, T]]) -
         settings = read_settings(data=data)
         configure_logs("warning", settings.log_format)
         async with opened(settings) as services:
-            return await work(services)
+            with acting(Actor("command")):
+                return await work(services)
 
     with sentences():
         try:

@@ -1,15 +1,23 @@
 """`verbatim user`: people."""
 
+import asyncio
+from contextlib import aclosing
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 from rich.table import Table
 
+from app.audit.trail import record
+from app.cli.exports import appearing, require_absent
 from app.cli.lookup import user_id_of
-from app.cli.running import DataOption, checked, print_table, run
+from app.cli.running import DataOption, checked, print_table, run, sentences
 from app.kit.listing import parse_listing
 from app.kit.repository import EVERYTHING, Row
-from app.services import Fate, Services
+from app.kit.responses import to_json
+from app.privacy.model import Fate
+from app.privacy.resource import ERASURES
+from app.services import Services
 from app.users.resource import USERS
 from app.users.schemas import UserCreate, UserUpdate
 
@@ -116,7 +124,51 @@ def delete_user(
     fate: Fate | None = conversations
 
     async def work(services: Services) -> None:
-        await services.delete_user(EVERYTHING, await user_id_of(services, email), fate)
+        await services.privacy.erasures.erase(EVERYTHING, await user_id_of(services, email), fate)
 
     run(data, work)
     print(f"{email} is removed.")
+
+
+@commands.command("erase")
+def erase_user(
+    email: Email,
+    conversations: Annotated[
+        Literal["delete", "keep"], typer.Option(help="What becomes of their conversations.")
+    ] = "delete",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    data: DataOption = None,
+) -> None:
+    """Erase a user with all that is theirs, and show the receipt."""
+    if not yes:
+        typer.confirm(f"Erase {email} with all that is theirs?", abort=True)
+    fate: Fate = conversations
+
+    async def work(services: Services) -> Row:
+        erasures = services.privacy.erasures
+        id = await erasures.erase(EVERYTHING, await user_id_of(services, email), fate)
+        return await erasures.rows.get(EVERYTHING, id)
+
+    print(to_json(ERASURES.render(run(data, work))).decode())
+
+
+@commands.command("data")
+def export_data(
+    email: Email,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The zip to write.")],
+    force: Annotated[bool, typer.Option(help="Replace the file if it is there.")] = False,
+    data: DataOption = None,
+) -> None:
+    """Write everything that is stored of a user to a zip, whole or not at all."""
+    with sentences():
+        require_absent(output, force=force)
+
+    async def work(services: Services) -> int:
+        id = await user_id_of(services, email)
+        await record("user.data-exported", "users", id, subject_id=id)
+        async with aclosing(services.privacy.data.of(id)) as chunks, appearing(output) as (file,):
+            async for chunk in chunks:
+                await asyncio.to_thread(file.write, chunk)
+            return file.tell()
+
+    print(f"{output}: {run(data, work):,} bytes")

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pymongo
 from bson import ObjectId
 
+from app.audit.audited import AuditedRepository
 from app.conversations.repository import ConversationRepository, MessageRepository
 from app.conversations.resource import CONVERSATIONS, TRANSCRIPT
 from app.conversations.share_model import ShareLink
@@ -16,7 +17,7 @@ from app.kit.deadlines import READ_SECONDS, WRITE_SECONDS
 from app.kit.errors import Conflict, Invalid, NotFound
 from app.kit.listing import Listing
 from app.kit.paging import Page
-from app.kit.repository import Repository, Row, Scope
+from app.kit.repository import Row, Scope
 from app.kit.resource import Column, Resource
 from app.kit.security import SHOWN_CHARACTERS, hash_key, new_link_token
 from app.kit.transactions import current_session
@@ -54,7 +55,7 @@ SHARED_TRANSCRIPT = replace(
 """The columns of a transcript that a link shows, none of which can be searched or filtered by."""
 
 
-class LinkRepository(Repository[ShareLink]):
+class LinkRepository(AuditedRepository[ShareLink]):
     document = ShareLink
     resource = LINKS
 

@@ -114,6 +114,10 @@ class Conversation(StoredDocument):
     import_id: PydanticObjectId | None = None
     transition: Transition | None = None
     """None as long as it has only been inserted."""
+    hold_id: PydanticObjectId | None = None
+    """The legal hold it is under: then it is not removed."""
+    purging_at: datetime | None = None
+    """It is being removed for good: then it can neither be restored nor held any more."""
 
     class Settings:
         name = "conversations"
@@ -127,6 +131,11 @@ class Conversation(StoredDocument):
                 [("import_id", ASCENDING), ("_id", ASCENDING)],
                 name="import_v1",
                 partialFilterExpression={"import_id": {"$gte": ObjectId("0" * 24)}},
+            ),
+            IndexModel(
+                [("owner_id", ASCENDING), ("hold_id", ASCENDING)],
+                name="held_v1",
+                partialFilterExpression={"hold_id": {"$gte": ObjectId("0" * 24)}},
             ),
             IndexModel(
                 [("owner_id", ASCENDING), ("source_id", ASCENDING)],

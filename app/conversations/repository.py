@@ -27,6 +27,7 @@ from app.search.reader import IndexedReader, Sources
 from app.search.table import MARK
 
 HISTORY_BATCH = 100
+_FIRST_ID = ObjectId("0" * 24)
 SHOWN_AT_ONCE = 5000
 TRANSCRIPT_ORDER = Sort("seq", unique=True)
 SPOKEN = (
@@ -143,8 +144,33 @@ class ConversationRepository(Repository[Conversation]):
     async def ids_of_owner(self, owner_id: ObjectId, *, limit: int) -> list[ObjectId]:
         """Ids of an owner's conversations, deleted ones included."""
         with pymongo.timeout(READ_SECONDS):
-            rows = await self.collection.find({"owner_id": owner_id}, {"_id": 1}, limit=limit).to_list()
+            rows = await self.collection.find(
+                {"owner_id": owner_id}, {"_id": 1}, limit=limit, session=current_session()
+            ).to_list()
         return [row["_id"] for row in rows]
+
+    async def held_of_owner(self, owner_id: ObjectId) -> ObjectId | None:
+        """A conversation of the owner's that is under a hold, if there is one."""
+        condition = {"owner_id": owner_id, "hold_id": {"$gte": _FIRST_ID}}
+        with pymongo.timeout(READ_SECONDS):
+            row = await self.collection.find_one(condition, {"_id": 1}, session=current_session())
+        return None if row is None else row["_id"]
+
+    async def hold_state(self, id: ObjectId) -> Row | None:
+        """Whether the conversation is there, whatever its status, and {hold_id}."""
+        with pymongo.timeout(READ_SECONDS):
+            return await self.collection.find_one({"_id": id}, {"hold_id": 1}, session=current_session())
+
+    async def put_hold(self, id: ObjectId, old: ObjectId | None, new: ObjectId | None) -> bool:
+        """Put the conversation under a hold in the place of another one; False when that is not what it is under, or
+        it is being removed. Counts as a change, so that who has read it before does not remove it."""
+        with pymongo.timeout(WRITE_SECONDS):
+            result = await self.collection.update_one(
+                {"_id": id, "hold_id": old, "purging_at": None},
+                {"$set": {"hold_id": new}, "$inc": {"version": 1}},
+                session=current_session(),
+            )
+        return result.matched_count > 0
 
     async def insert_many(self, conversations: Sequence[Conversation]) -> None:
         with pymongo.timeout(WRITE_SECONDS):
@@ -158,6 +184,12 @@ class DeletedConversationRepository(Repository[Conversation]):
 
     document = Conversation
     resource = replace(CONVERSATIONS, singular="deleted conversation", live_filter={"status": "deleted"})
+
+    async def is_being_purged(self, id: ObjectId) -> bool:
+        """Whether it is being removed for good."""
+        with pymongo.timeout(READ_SECONDS):
+            row = await self.collection.find_one({"_id": id}, {"purging_at": 1}, session=current_session())
+        return row is not None and row.get("purging_at") is not None
 
 
 class MessageRepository(Repository[Message]):

@@ -1,13 +1,14 @@
 """What can be done with conversations. The only writer of transcripts."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from bson import ObjectId
 
+from app.audit.trail import record
 from app.conversations.forks import Forks
 from app.conversations.model import Conversation, Message, Transition
 from app.conversations.repository import (
@@ -16,6 +17,7 @@ from app.conversations.repository import (
     MessageRepository,
 )
 from app.conversations.schemas import ConversationCreate, ConversationUpdate, MessageCreate, MessageUpdate
+from app.kit.clock import now
 from app.kit.editing import edited
 from app.kit.errors import Conflict, Invalid, NotFound
 from app.kit.etag import Versions
@@ -27,6 +29,10 @@ from app.kit.transactions import Transactions
 
 HIDDEN_AT_ONCE = 5000
 """So many messages are hidden in the transaction that deletes their conversation (0.1 s measured)."""
+
+
+Guard = Callable[[Mapping[str, Any]], Awaitable[None]]
+"""Raises Conflict when a conversation {_id, owner_id, hold_id} must not be removed."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,11 @@ class ConversationService:
         self._locks: KeyedLocks[ObjectId] = KeyedLocks()
         self._writers: dict[ObjectId, asyncio.Task[Any] | None] = {}
         self._max_message_bytes = max_message_bytes
+        self._guard: Guard = _let_go
+
+    def guard_with(self, guard: Guard) -> None:
+        """Ask before a conversation is removed, within the transaction that does it."""
+        self._guard = guard
 
     async def create(self, owner_id: ObjectId, new: ConversationCreate) -> Row:
         return await self.rows.insert(Conversation(**{**new.model_dump(), "owner_id": owner_id}))
@@ -79,10 +90,12 @@ class ConversationService:
         """
 
         async def write() -> None:
-            owner = await self.rows.get(scope, id, fields=("owner_id",))
+            owner = await self.rows.get(scope, id, fields=("owner_id", "hold_id"))
+            await self._guard(owner)
             change = {"status": "deleted", **Transition.stored("deleted", owner["owner_id"])}
             row = await self.rows.update(scope, id, {"$set": change}, versions=versions)
             await self.messages.hide(id, after_seq=row["last_seq"] - HIDDEN_AT_ONCE)
+            await record("conversation.deleted", "conversations", id, subject_id=owner["owner_id"])
 
         async with self.alone(id):
             try:
@@ -99,19 +112,41 @@ class ConversationService:
         """
         async with self.alone(id):
             row = await self.deleted.get(scope, id)
-            if await self.messages.count(id) < row["last_seq"]:
-                raise Conflict("This conversation is being removed for good.", reason="purged")
+            await self._require_whole(id, row["last_seq"])
             await self.messages.show(id)
-            change = {"status": "active", **Transition.stored("restored", row["owner_id"])}
-            return await self.deleted.update(scope, id, {"$set": change})
 
-    async def condemn(self, scope: Scope, id: ObjectId, versions: Versions) -> None:
-        """Make it a deleted conversation if it is not one yet, as `purge` needs it. Raises NotFound."""
+            async def write() -> Row:
+                await self._require_whole(id, row["last_seq"])
+                change = {"status": "active", **Transition.stored("restored", row["owner_id"])}
+                restored = await self.deleted.update(scope, id, {"$set": change})
+                await record("conversation.restored", "conversations", id, subject_id=row["owner_id"])
+                return restored
+
+            return await self._transactions.run(write)
+
+    async def _require_whole(self, id: ObjectId, last_seq: int) -> None:
+        """Raises Conflict when the deleted conversation is being removed for good."""
+        if await self.deleted.is_being_purged(id) or await self.messages.count(id) < last_seq:
+            raise Conflict("This conversation is being removed for good.", reason="purged")
+
+    async def condemn(
+        self, scope: Scope, id: ObjectId, versions: Versions, *, on_start: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
+        """Make it a deleted conversation if it is not one yet, and one that cannot be restored any more, as `purge`
+        needs it. `on_start`: what belongs into the transaction that begins this, once. Raises NotFound, Conflict."""
+
+        async def mark() -> None:
+            row = await self.deleted.get(scope, id, fields=("owner_id", "hold_id", "purging_at"))
+            await self._guard(row)
+            await self.deleted.update(scope, id, {"$set": {"purging_at": now()}}, versions=versions)
+            if row.get("purging_at") is None and on_start is not None:
+                await on_start()
+
         async with self.alone(id):
             if not await self._is_deleted(scope, id):
                 await self.delete(scope, id, versions)
-            elif versions is not None:
-                await self.deleted.update(scope, id, {}, versions=versions)
+                versions = None
+            await self._transactions.run(mark)
 
     async def purge(self, scope: Scope, id: ObjectId) -> None:
         """Remove a condemned conversation and its messages for good.
@@ -120,8 +155,10 @@ class ConversationService:
         """
 
         async def write() -> None:
+            row = await self.deleted.get(scope, id, fields=("owner_id",))
             await self.rows.delete(scope, id)
-            await self.messages.purge(id)  # what came in between, had another process restored it just then
+            await self.messages.purge(id)
+            await record("conversation.purged", "conversations", id, subject_id=row["owner_id"])
 
         async with self.alone(id):
             await self.messages.purge(id)
@@ -240,3 +277,7 @@ class ConversationService:
         size = len(content.encode())
         if size > self._max_message_bytes:
             raise Invalid.field(place, f"has {size} bytes, {self._max_message_bytes} is the most")
+
+
+async def _let_go(_: Mapping[str, Any]) -> None:
+    """Nothing is held where nobody asks."""

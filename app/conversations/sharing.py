@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeVar
 import pymongo
 from bson import ObjectId
 
+from app.audit.trail import record
 from app.conversations.repository import ConversationRepository
 from app.conversations.resource import CONVERSATIONS
 from app.conversations.revocations import Revocations
@@ -44,7 +45,7 @@ class ShareRepository(ConversationRepository):
             change["$pull"] = {"writers": user_id}
         with pymongo.timeout(WRITE_SECONDS):
             condition = {"$and": [scope.where({"_id": id}, CONVERSATIONS.live_filter), has_room]}
-            return (await self.collection.update_one(condition, change)).matched_count == 1
+            return (await self.collection.update_one(condition, change, session=current_session())).matched_count == 1
 
     async def unshare(self, scope: Scope, id: ObjectId, user_id: ObjectId) -> bool:
         """False when it was not shared with them."""
@@ -82,18 +83,26 @@ class Sharing:
         if row["owner_id"] == user_id:
             raise Conflict("This user owns the conversation.", reason="owner")
         earlier = await self.rows.shares(scope, id)
-        if not await self.rows.share(scope, id, user_id, access):
-            raise Conflict(f"It is shared with {MAX_SHARES} users already, the most.", reason="too_many_shares")
+
+        async def write() -> None:
+            if not await self.rows.share(scope, id, user_id, access):
+                raise Conflict(f"It is shared with {MAX_SHARES} users already, the most.", reason="too_many_shares")
+            details = {"with": str(user_id), "access": access}
+            await record("conversation.shared", "conversations", id, subject_id=row["owner_id"], details=details)
+
+        await self._transactions.run(write)
         return user_id not in earlier
 
     async def revoke(self, scope: Scope, id: ObjectId, user_id: ObjectId) -> None:
         """Share it with the user no more; what they follow of it ends, on every server. Raises NotFound, Forbidden."""
-        await self.rows.get(scope, id, fields=("id",))
+        row = await self.rows.get(scope, id, fields=("owner_id",))
 
         async def write() -> None:
             if not await self.rows.unshare(scope, id, user_id):
                 raise NotFound("The conversation is not shared with this user.")
             await self.rows.tell_revoked(id, user_id)
+            details = {"with": str(user_id)}
+            await record("conversation.unshared", "conversations", id, subject_id=row["owner_id"], details=details)
 
         await self._transactions.run(write)
 

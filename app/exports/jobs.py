@@ -77,11 +77,14 @@ class ExportJobs:
             raise Conflict(f"This export is {row['state']}: it has no file.", reason="not_completed")
         return row
 
-    async def delete_of_user(self, owner_id: ObjectId) -> None:
-        """Remove all exports of a user with their files."""
+    async def delete_of_user(self, owner_id: ObjectId) -> int:
+        """Remove all exports of a user with their files; answers how many."""
+        removed = 0
         for id in await self.rows.ids_of_owner(owner_id):
             with suppress(NotFound):  # it has just expired
                 await self.jobs.delete(EVERYTHING, id)
+                removed += 1
+        return removed
 
     def _since(self, owner_id: ObjectId, spec: ExportSpec, token: str) -> datetime:
         try:

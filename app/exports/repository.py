@@ -7,17 +7,19 @@ from typing import Any
 import pymongo
 from bson import ObjectId
 
+from app.audit.audited import AuditedRepository
 from app.exports.model import ExportJob, ExportSchedule
 from app.exports.resource import EXPORTS, SCHEDULES
 from app.jobs.repository import BATCH, JobRepository
 from app.kit.deadlines import READ_SECONDS, WRITE_SECONDS
-from app.kit.repository import Repository, Row
+from app.kit.repository import Row
 from app.kit.transactions import current_session
 
 
-class ExportRepository(JobRepository[ExportJob]):
+class ExportRepository(AuditedRepository[ExportJob], JobRepository[ExportJob]):
     document = ExportJob
     resource = EXPORTS
+    shown = ("resource", "format")
 
     async def kept_bytes(self, owner_id: ObjectId, *, besides: ObjectId | None = None) -> int:
         """What the files of a user take, those that are being written among them."""
@@ -59,7 +61,7 @@ class ExportRepository(JobRepository[ExportJob]):
         return [row["_id"] for row in rows]
 
 
-class ScheduleRepository(Repository[ExportSchedule]):
+class ScheduleRepository(AuditedRepository[ExportSchedule]):
     document = ExportSchedule
     resource = SCHEDULES
 

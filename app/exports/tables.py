@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from app.audit.resource import AUDIT
 from app.conversations.resource import CONVERSATIONS, MESSAGES
 from app.kit.errors import FieldError, Invalid
 from app.kit.resource import Column, Resource
@@ -87,6 +88,7 @@ TABLES: Mapping[str, Table] = {
         Table(CONVERSATIONS, (OWNER,)),
         Table(MESSAGES, (_CONVERSATION, OWNER)),
         Table(TURNS, (_CONVERSATION, OWNER)),
+        Table(AUDIT),
     )
 }
 """What can be exported, by the resource's name."""

@@ -16,7 +16,7 @@ from app.imports.report import Progress
 from app.imports.repository import ImportRepository
 from app.imports.service import ImportOptions
 from app.imports.streams import UnreadableSource
-from app.imports.undo import Purge, UndoReport
+from app.imports.undo import Guard, Purge, UndoReport
 from app.imports.work import ERRORS, SOURCE, ImportWork
 from app.jobs.claims import ClaimLost
 from app.jobs.model import UNFINISHED
@@ -53,9 +53,10 @@ class ImportJobs:
         self._max_unfinished = max_unfinished
         jobs.endings.on_end(self._drop_source)
 
-    def remove_with(self, purge: Purge) -> None:
-        """How a conversation is removed with everything that belongs to it."""
+    def remove_with(self, purge: Purge, guard: Guard) -> None:
+        """How a conversation is removed with everything that belongs to it, and who says that it must not be."""
         self._work.purge = purge
+        self._work.guard_with(guard)
 
     def open(self) -> None:
         """Begin to run jobs."""
@@ -93,11 +94,14 @@ class ImportJobs:
             raise Conflict(f"This import is {row['state']}: the file of its bad records is not whole yet.")
         return row, self.jobs.files.read(id, ERRORS, 0, row["errors_bytes"])
 
-    async def delete_of_user(self, owner_id: ObjectId) -> None:
-        """Remove all imports of a user, not what they have added."""
+    async def delete_of_user(self, owner_id: ObjectId) -> int:
+        """Remove all imports of a user, not what they have added; answers how many."""
+        removed = 0
         for id in await self.rows.ids_of_owner(owner_id):
             with suppress(NotFound):  # it has just expired
                 await self.jobs.delete(EVERYTHING, id)
+                removed += 1
+        return removed
 
     async def run_here(
         self, path: Path, owner_id: ObjectId, options: ImportOptions, progress: Progress = lambda _: None

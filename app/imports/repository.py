@@ -7,6 +7,7 @@ from typing import Any
 import pymongo
 from bson import ObjectId
 
+from app.audit.audited import AuditedRepository
 from app.conversations.model import Conversation, Message, Transition
 from app.conversations.resource import CONVERSATIONS, MESSAGES
 from app.imports.model import ImportJob
@@ -20,9 +21,10 @@ UNTOUCHED = 1
 """The version of a conversation or message that nobody has changed; drafts, and what is being undone, have 0."""
 
 
-class ImportRepository(JobRepository[ImportJob]):
+class ImportRepository(AuditedRepository[ImportJob], JobRepository[ImportJob]):
     document = ImportJob
     resource = IMPORTS
+    shown = ("action",)
 
     async def ids_of_owner(self, owner_id: ObjectId) -> list[ObjectId]:
         with pymongo.timeout(READ_SECONDS):

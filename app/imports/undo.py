@@ -5,8 +5,9 @@ rating, a deletion count them up. Short ones go many in a transaction, which a c
 long one is taken out of sight first, then removed. Cut short at any point, an undo can be done again.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from bson import ObjectId
 
@@ -15,7 +16,7 @@ from app.conversations.repository import MessageRepository
 from app.imports.drafts import MAX_MESSAGES
 from app.imports.repository import UNTOUCHED, ImportedConversations, ImportedMessages
 from app.kit.cancellation import raise_if_cancelled
-from app.kit.errors import NotFound
+from app.kit.errors import Conflict, NotFound
 from app.kit.repository import EVERYTHING, Row, Scope
 from app.kit.transactions import Transactions
 
@@ -23,7 +24,9 @@ BATCH = 200
 KEPT_SHOWN = 100
 
 Purge = Callable[[Scope, ObjectId], Awaitable[None]]
-"""Removes a conversation with everything that belongs to it; raises NotFound."""
+"""Removes a conversation with everything that belongs to it; raises NotFound, and Conflict when it is held."""
+Guard = Callable[[Mapping[str, Any]], Awaitable[None]]
+"""Raises Conflict when a conversation {owner_id, hold_id} must not be removed."""
 
 
 @dataclass
@@ -50,6 +53,7 @@ class Undoing:
         self._imported_messages = imported_messages
         self._messages = messages
         self._transactions = transactions
+        self.guard: Guard | None = None
 
     async def steps(self, import_id: ObjectId, purge: Purge | None) -> AsyncGenerator[UndoReport, None]:
         """Remove the conversations of an import, and after each step what was done so far.
@@ -79,6 +83,8 @@ class Undoing:
 
     async def _remove(self, rows: Sequence[Row]) -> set[ObjectId]:
         """Remove those of the group that are as they were; answers them."""
+        if await self._is_held(rows[0]["owner_id"]):
+            return set()
         if len(rows) == 1 and rows[0]["message_count"] > MAX_MESSAGES:
             return await self._remove_long(rows[0])
 
@@ -92,6 +98,15 @@ class Undoing:
             return ids
 
         return await self._transactions.run(write)
+
+    async def _is_held(self, owner_id: ObjectId) -> bool:
+        """Whether nothing of the owner may be removed. A hold on one conversation counts as a change of it."""
+        try:
+            if self.guard is not None:
+                await self.guard({"owner_id": owner_id, "hold_id": None})
+        except Conflict:
+            return True
+        return False
 
     async def _remove_long(self, row: Row) -> set[ObjectId]:
         id: ObjectId = row["_id"]
@@ -109,4 +124,7 @@ class Undoing:
             await purge(EVERYTHING, row["_id"])
         except NotFound:
             return  # its owner has removed it just now
+        except Conflict:
+            report.note_kept(row)
+            return
         report.removed += 1

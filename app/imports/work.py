@@ -16,7 +16,7 @@ from app.imports.report import ImportReport, Progress
 from app.imports.repository import ImportedConversations, ImportRepository
 from app.imports.service import ImportOptions, ImportService
 from app.imports.streams import UnreadableSource
-from app.imports.undo import Purge, Undoing, UndoReport
+from app.imports.undo import Guard, Purge, Undoing, UndoReport
 from app.jobs.run import Run
 from app.kit.errors import Conflict, Invalid
 from app.kit.repository import Row
@@ -38,6 +38,10 @@ class ImportWork:
         self._rows = rows
         self.purge: Purge | None = None
         """Removes a conversation with everything that belongs to it: what an undo is forced with."""
+
+    def guard_with(self, guard: Guard) -> None:
+        """Ask before anything is removed."""
+        self._undoing.guard = guard
 
     async def __call__(self, run: Run) -> Mapping[str, Any]:
         """Do a job that a server has claimed. Raises ClaimLost, Conflict, Invalid."""

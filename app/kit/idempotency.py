@@ -4,7 +4,7 @@ The record and the effect are one transaction, so there is no moment at which on
 """
 
 import hashlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
@@ -32,6 +32,8 @@ class IdempotencyRecord(Document):
     """The answer to one keyed request, kept for 24 hours."""
 
     id: str = Field(alias="_id")  # type: ignore[assignment]
+    owner: str | None = None
+    """Who asked: a user's id, or `hook:` and a hook's."""
     fingerprint: str
     status: int
     headers: dict[str, str]
@@ -40,7 +42,19 @@ class IdempotencyRecord(Document):
 
     class Settings:
         name = "idempotency_records"
-        indexes: ClassVar = [IndexModel("expires_at", name="expiry_v1", expireAfterSeconds=0)]
+        indexes: ClassVar = [
+            IndexModel("expires_at", name="expiry_v1", expireAfterSeconds=0),
+            IndexModel("owner", name="owner_v1"),
+        ]
+
+
+async def forget_answers(owners: Collection[str]) -> int:
+    """Remove what was answered to these owners; answers how many records these were."""
+    with pymongo.timeout(WRITE_SECONDS):
+        result = await IdempotencyRecord.get_pymongo_collection().delete_many(
+            {"owner": {"$in": list(owners)}}, session=current_session()
+        )
+    return result.deleted_count
 
 
 def check_key(key: str | None) -> str | None:
@@ -109,6 +123,7 @@ class Once:
         response = await effect()
         record: dict[str, Any] = {
             "_id": self._id,
+            "owner": self.owner,
             "fingerprint": self.fingerprint,
             "status": response.status_code,
             "headers": {name: response.headers[name] for name in _STORED_HEADERS if name in response.headers},

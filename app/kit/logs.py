@@ -1,12 +1,17 @@
 """Structured logs: one line an event, with the request it belongs to; never a secret, never a message's text."""
 
 import logging
+import re
 import sys
-from typing import Literal
+from typing import Any, Literal
 
 import structlog
 from structlog.contextvars import bind_contextvars, clear_contextvars, get_contextvars
-from structlog.typing import FilteringBoundLogger, Processor
+from structlog.typing import EventDict, FilteringBoundLogger, Processor
+
+REDACTED = "[secret]"
+_SECRET = re.compile(r"\b(?:vb_|vr_|whsec_)[A-Za-z0-9_+/=-]{16,}|\beyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*){1,4}")
+"""API keys and refresh tokens, secrets of webhooks, and JSON Web Tokens."""
 
 logger: FilteringBoundLogger = structlog.get_logger("verbatim")
 
@@ -36,6 +41,7 @@ def configure_logs(level: str, format: Literal["console", "json"]) -> None:
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,
+                without_secrets,
                 renderer,
             ],
         )
@@ -45,8 +51,15 @@ def configure_logs(level: str, format: Literal["console", "json"]) -> None:
     root.setLevel(level.upper())
     for noisy in ("pymongo", "httpx", "httpcore", "aiohttp.access", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    # Its lines show query strings, where keys are put by mistake; ours about each request take their place.
+    logging.getLogger("uvicorn.access").setLevel(logging.WARNING)
     # Its debug lines show the headers and the frames of WebSockets, keys and contents among them.
     logging.getLogger("uvicorn.error").setLevel(max(logging.INFO, root.level))
+
+
+def without_secrets(_: Any, __: str, event: EventDict) -> EventDict:
+    """The line with what has the shape of a key or token taken out, wherever it has come from: a path, an exception."""
+    return {name: _SECRET.sub(REDACTED, value) if isinstance(value, str) else value for name, value in event.items()}
 
 
 def begin_request(id: str) -> None:

@@ -125,18 +125,23 @@ async def summarize(
     conditions: Sequence[Mapping[str, Any]],
     stages: Sequence[Stage],
     effort: Effort,
+    *,
+    hint: str | None = None,
 ) -> list[Row]:
     """The groups that the stages make of the rows which may be seen and meet the conditions, in no order.
 
+    `hint`: the name of the index to read, where the planner would not see which one is best.
     Takes its turn among the expensive queries. Raises Invalid (too many groups), QueryTooExpensive, TooManySearches and
     Unavailable.
     """
     pipeline = [{"$match": scope.where(*conditions)}, *stages, {"$limit": MAX_GROUPS + 1}]
+    hinted: dict[str, Any] = {} if hint is None else {"hint": hint}
     async with patience(STATS_SECONDS):
         await effort.take_place()
         try:
             cursor = await rows.collection.aggregate(
                 pipeline,
+                **hinted,
                 allowDiskUse=True,
                 batchSize=MAX_GROUPS + 2,  # one reply
                 maxTimeMS=max(1, int(1000 * effort.left)),

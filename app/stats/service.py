@@ -33,12 +33,15 @@ async def add_up(sources: Sources, scope_of: ScopeOf, request: StatsRequest) -> 
     keys = [stats.keys[name][0] for name in request.by if name != TOTAL]
     within = {"created_at": {"$gte": request.since, "$lt": request.until}}
     conditions = [within, *request.listing.all_conditions]
+    hint = None if scope.filter or request.listing.all_conditions else stats.index
     parts: list[tuple[list[Row], dict[str, int]]] = []
     async with rows.effort(scope, STATS_SECONDS) as effort:
-        groups = await summarize(rows, scope, conditions, grouping.stages, effort)
+        groups = await summarize(rows, scope, conditions, grouping.stages, effort, hint=hint)
         for each, percents in _shown_percentiles(request):
             stages = grouping.percentiles(each.path, percents)
-            parts.append((await summarize(rows, scope, [*conditions, each.condition], stages, effort), percents))
+            parts.append(
+                (await summarize(rows, scope, [*conditions, each.condition], stages, effort, hint=hint), percents)
+            )
 
     def put_together() -> list[Row]:
         for found, percents in parts:

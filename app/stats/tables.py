@@ -44,6 +44,8 @@ class Stats:
     unknown_without: Mapping[str, str] = field(default_factory=dict)
     joins: Mapping[str, Join] = field(default_factory=dict)
     """Rows that a value of `by` stands for, by its name; their columns are shown beside it."""
+    index: str | None = None
+    """The index that holds everything above, for sums of everybody's rows without a filter."""
 
     @property
     def name(self) -> str:
@@ -151,4 +153,5 @@ USAGE_STATS = Stats(
     percentiles=(_latency("first_token_ms", "First token after"), _latency("total_ms", "Duration")),
     unknown_without={"cost": "priced"},
     joins={"user": OWNER},
+    index="summary_v1",
 )

@@ -44,6 +44,8 @@ class User(StoredDocument):
     external_id: str | None = None
     """Who this is for an external issuer: its name and its subject, tied once and for all."""
     profile: Profile = Field(default_factory=Profile)
+    hold_id: PydanticObjectId | None = None
+    """The legal hold this user is under: then neither they nor their conversations are removed."""
     admin_lock: PydanticObjectId | None = None
     """Changes when another admin goes because this one stays, so that both cannot go at the same time."""
 

@@ -7,8 +7,10 @@ from typing import Any
 import pymongo
 from bson import ObjectId
 
+from app.audit.audited import AuditedRepository
+from app.audit.trail import record
 from app.kit.deadlines import READ_SECONDS, WRITE_SECONDS
-from app.kit.repository import Repository
+from app.kit.repository import Row
 from app.kit.transactions import current_session
 from app.users.model import Role, User
 from app.users.resource import USERS
@@ -30,9 +32,10 @@ class Account:
     password_hash: str | None
 
 
-class UserRepository(Repository[User]):
+class UserRepository(AuditedRepository[User]):
     document = User
     resource = USERS
+    shown = ("role", "disabled")
 
     async def find_by_email(self, email: str) -> dict[str, Any] | None:
         """The row of a case-folded address, whoever asks: for signing in and for the command line."""
@@ -60,6 +63,8 @@ class UserRepository(Repository[User]):
             result = await self.collection.update_one(
                 {"_id": id, "external_id": {"$in": [None, external_id]}}, {"$set": {"external_id": external_id}}
             )
+        if result.modified_count:
+            await record("user.changed", USERS.name, id, subject_id=id, details={"fields": ["external_id"]})
         return result.matched_count > 0
 
     async def _account(self, condition: Mapping[str, Any]) -> Account | None:
@@ -68,6 +73,24 @@ class UserRepository(Repository[User]):
         if row is None:
             return None
         return Account(row["_id"], row["role"], row["disabled"], row.get("epoch", 0), row.get("password_hash"))
+
+    async def hold_of(self, id: ObjectId) -> ObjectId | None:
+        """The legal hold that the user is under; None without one, or when they are gone."""
+        row = await self.hold_state(id)
+        return None if row is None else row.get("hold_id")
+
+    async def hold_state(self, id: ObjectId) -> Row | None:
+        """Whether the user is there, and {hold_id}."""
+        with pymongo.timeout(READ_SECONDS):
+            return await self.collection.find_one({"_id": id}, {"hold_id": 1}, session=current_session())
+
+    async def put_hold(self, id: ObjectId, old: ObjectId | None, new: ObjectId | None) -> bool:
+        """Put the user under a hold in the place of another one; False when that is not what they are under."""
+        with pymongo.timeout(WRITE_SECONDS):
+            result = await self.collection.update_one(
+                {"_id": id, "hold_id": old}, {"$set": {"hold_id": new}}, session=current_session()
+            )
+        return result.matched_count > 0
 
     async def has_admin(self) -> bool:
         with pymongo.timeout(READ_SECONDS):

@@ -94,7 +94,7 @@ class Delivery(StoredDocument):
             IndexModel(
                 [("state", ASCENDING), ("webhook_id", ASCENDING), ("next_attempt_at", ASCENDING)], name="due_v1"
             ),
-            *found_by("webhook_id"),
+            *found_by("webhook_id", "owner_id"),
             IndexModel("conversation_id", name="conversation_v1"),
             IndexModel("expires_at", name="expiry_v1", expireAfterSeconds=0),
         ]

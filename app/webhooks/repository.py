@@ -12,6 +12,7 @@ from pymongo.asynchronous.change_stream import AsyncChangeStream
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
+from app.audit.audited import AuditedRepository
 from app.kit.clock import now
 from app.kit.deadlines import READ_SECONDS, WRITE_SECONDS
 from app.kit.errors import NotFound
@@ -28,9 +29,10 @@ _ONE = "relay"
 """The id of the one row that says who reads the log."""
 
 
-class WebhookRepository(Repository[Webhook]):
+class WebhookRepository(AuditedRepository[Webhook]):
     document = Webhook
     resource = WEBHOOKS
+    shown = ("active", "hears_all")
 
     async def listening(self) -> list[Row]:
         """All webhooks that are active: who they belong to and what they want to hear."""
@@ -236,7 +238,7 @@ class RelayRepository:
         return RelayState.get_pymongo_collection()
 
 
-class HookRepository(Repository[Hook]):
+class HookRepository(AuditedRepository[Hook]):
     document = Hook
     resource = HOOKS
 

@@ -231,7 +231,7 @@ async def test_a_conversation_of_fifty_thousand_messages_is_deleted_restored_and
     assert await conversations.messages.collection.count_documents({"deleted_at": None}) == 0
     await conversations.restore(EVERYTHING, id)
     assert await conversations.messages.collection.count_documents({"deleted_at": None}) == count
-    await services.purge_conversation(EVERYTHING, id)
+    await services.privacy.purging.purge(EVERYTHING, id)
     assert await conversations.messages.collection.count_documents({}) == 0
     with pytest.raises(NotFound):
         await conversations.rows.get(EVERYTHING, id)

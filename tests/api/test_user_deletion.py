@@ -91,16 +91,17 @@ async def test_a_deletion_that_was_cut_short_locks_out_and_can_be_done_again(
 ) -> None:
     await as_ana.post("/api/conversations", json={"title": "Mine"})
 
-    async def cut(*_: object) -> None:
+    async def cut(*_: object, **__: object) -> None:
         raise asyncio.CancelledError
 
     with monkeypatch.context() as patched:
-        patched.setattr(type(services), "purge_conversation", cut)
+        patched.setattr(type(services.privacy.purging), "purge", cut)
         with pytest.raises(asyncio.CancelledError):
             await as_admin.delete(f"/api/users/{ana.id}", params={"conversations": "delete"})
 
     assert (await as_ana.post("/api/conversations", json={})).status_code == 401
     assert (await as_admin.get(f"/api/users/{ana.id}")).json()["disabled"] is True
+    assert (await as_admin.get("/api/erasures")).json()["items"][0]["state"] == "running"
     again = await as_admin.delete(f"/api/users/{ana.id}", params={"conversations": "delete"})
     assert again.status_code == 204
     assert (await as_admin.get("/api/conversations")).json()["items"] == []

@@ -1,5 +1,10 @@
 """`verbatim user`: people, from the command line."""
 
+import json
+import zipfile
+from hashlib import sha256
+from pathlib import Path
+
 import pytest
 
 from tests.cli.command import Verbatim
@@ -74,3 +79,20 @@ def test_keys_of_tokens_rotate(verbatim: Verbatim) -> None:
 
 def test_an_unknown_role_is_a_wrong_use(verbatim: Verbatim) -> None:
     assert "root" in verbatim("user", "create", "ana@example.com", "--role", "root", status=2).stderr
+
+
+def test_a_user_is_handed_their_data_and_erased_with_a_receipt(verbatim: Verbatim, tmp_path: Path) -> None:
+    id = verbatim("user", "create", "ana@example.com").stdout.strip()
+    file = tmp_path / "ana.zip"
+
+    verbatim("user", "data", "ana@example.com", "-o", str(file))
+    with zipfile.ZipFile(file) as archive:
+        assert json.loads(archive.read("users.jsonl"))["email"] == "ana@example.com"
+        assert json.loads(archive.read("manifest.json"))["user_id"] == id
+    again = verbatim("user", "data", "ana@example.com", "-o", str(file), status=1)
+    assert "say --force" in again.stderr
+    receipt = json.loads(verbatim("user", "erase", "ana@example.com", "--yes").stdout)
+
+    assert receipt["subject"] == sha256(id.encode()).hexdigest()
+    assert (receipt["state"], receipt["requested_kind"], receipt["counts"]["users"]) == ("completed", "command", 1)
+    assert [row[1] for row in verbatim.table("user", "list")] == ["admin@localhost"]

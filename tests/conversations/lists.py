@@ -11,6 +11,8 @@ from typing import Any, cast
 
 from bson import ObjectId
 
+from app.audit.model import AuditEntry
+from app.audit.resource import AUDIT
 from app.auth.model import ApiKey
 from app.auth.resource import KEYS
 from app.conversations.model import Conversation, Fault, Feedback, Message, MessageRole, MessageStatus, TokenUsage
@@ -129,6 +131,22 @@ def turn(number: int) -> Turn:
     )
 
 
+def entry(number: int) -> AuditEntry:
+    action = one_of(number, "key.deleted", "user.changed", "export.downloaded")
+    rare = is_rare(number)
+    return AuditEntry(
+        actor_kind="user",
+        actor_id=OWNERS[number % 3],
+        action=action,
+        resource=one_of(number, "keys", "users", "exports"),
+        target_id=ObjectId(),
+        subject_id=ObjectId(f"{number // 5:024x}"),
+        address=f"10.0.0.{number % 600}" if rare else f"192.0.2.{number % 3}",
+        request_id=f"req_{number}",
+        created_at=at(number),
+    )
+
+
 @dataclass(frozen=True)
 class List:
     """A list of the API: its table, where its rows come from, and what its route adds to the filter."""
@@ -140,13 +158,16 @@ class List:
     read_along: frozenset[str] = frozenset()
     """Filters without an index, whose rows are looked for along the list's order (docs/decisions/indexes.md)."""
 
+    for_admins: bool = False
+    """Only admins list it, who see everything."""
+
     async def fill(self, services: Services) -> Repository[Any]:
         rows = self.rows_of(services)
         await rows.collection.insert_many([self.row(number).to_row() for number in range(ROWS)])
         return rows
 
     def scopes(self) -> list[Scope]:
-        return [EVERYTHING, Scope({self.resource.owner_path: OWNERS[0]})]
+        return [EVERYTHING] if self.for_admins else [EVERYTHING, Scope({self.resource.owner_path: OWNERS[0]})]
 
 
 LISTS = {
@@ -169,6 +190,7 @@ LISTS = {
         {},
         read_along=frozenset({"served_model", "usage.total", "cost", "failed_attempts", "first_token_ms"}),
     ),
+    "audit": List(AUDIT, lambda services: services.audit, entry, {}, frozenset({"actor_id"}), for_admins=True),
     "transcript": List(
         TRANSCRIPT,
         lambda services: services.conversations.messages,

@@ -90,7 +90,7 @@ async def test_one_that_was_purged_over_the_api_is_gone_as_well(
     ids = [ObjectId((await say(as_ana, made, f"tea {COINED} {number}"))["id"]) for number in range(3)]
     kept = await say(as_ana, other, "tea and coffee")
     await build(services.content_index)
-    await services.purge_conversation(EVERYTHING, ObjectId(made["id"]))
+    await services.privacy.purging.purge(EVERYTHING, ObjectId(made["id"]))
 
     assert await SearchRemoved.get_pymongo_collection().distinct("_id") == [ObjectId(made["id"])]
     services.content_index.builder._scrub_at = 0  # as if a minute had gone by

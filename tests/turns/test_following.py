@@ -192,7 +192,7 @@ async def test_a_turn_that_is_purged_elsewhere_ends_for_a_follower(
     begun = await begin(silent, ana, conversation)
     events = await other.turns.streams.open(begun.turn["id"])
 
-    await silent.purge_conversation(EVERYTHING, ObjectId(begun.turn["conversation_id"]))
+    await silent.privacy.purging.purge(EVERYTHING, ObjectId(begun.turn["conversation_id"]))
     told = await rest_of(events)
 
     assert told[-1].name == "turn.cancelled"

@@ -229,7 +229,7 @@ async def test_a_purge_takes_the_waiting_ones_too(
     post = asyncio.create_task(live_ana.post(f"{conversation}/turns", json=NEXT))
     await until_waiting(1)
 
-    await services.purge_conversation(EVERYTHING, ObjectId(conversation.rpartition("/")[2]))
+    await services.privacy.purging.purge(EVERYTHING, ObjectId(conversation.rpartition("/")[2]))
 
     assert {(await each).json().get("state") for each in (running, post)} == {"cancelled"}
     assert await stored_turns() == []

@@ -33,9 +33,13 @@ async def hook(as_ana: httpx.AsyncClient, conversation: Json) -> Json:
 async def post(
     client: httpx.AsyncClient, hook: Json, body: Any = MESSAGE, id: str = "msg_1", **options: Any
 ) -> httpx.Response:
-    """A message as the other system sends it. `options`: `at`, when it was signed; a `secret`; other `headers`."""
+    """A message as the other system sends it. `options`: `at`, when it was signed, or by how many seconds `later` than
+    now; a `secret`; other `headers`."""
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    at, secret = int(options.get("at", time.time())), str(options.get("secret", hook["secret"]))
+    at, secret = (
+        int(options.get("at", time.time() + options.get("later", 0))),
+        str(options.get("secret", hook["secret"])),
+    )
     headers = signed_headers([secret], id, at, raw) | options.get("headers", {})
     return await client.post(
         f"/api/hooks/{hook['id']}", content=raw, headers={"Content-Type": "application/json", **headers}
@@ -77,8 +81,8 @@ async def test_the_same_message_is_appended_once(
     [
         {"secret": "whsec_AAAA"},
         {"at": 0},
-        {"at": time.time() - 400},
-        {"at": time.time() + 400},
+        {"later": -400},
+        {"later": 400},
         {"headers": {"webhook-id": "msg_other"}},
         {"headers": {"webhook-signature": ""}},
         {"headers": {"webhook-timestamp": "now"}},
