@@ -3,96 +3,25 @@
 import asyncio
 import signal
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
-from starlette.middleware.cors import CORSMiddleware
 
 from app import __version__
-from app.api import (
-    audit,
-    auth,
-    conversations,
-    erasures,
-    export_schedules,
-    exports,
-    health,
-    holds,
-    hooks,
-    imports,
-    keys,
-    messages,
-    metrics,
-    personal_data,
-    retention,
-    search,
-    sharing,
-    socket,
-    stats,
-    training,
-    turns,
-    users,
-    webhook_events,
-    webhooks,
-)
-from app.api.audit_trail import AuditTrail
-from app.api.authentication import Authentication
+from app.api.chain import add_middleware
 from app.api.docs import OPENAPI_PATH, add_docs
 from app.api.openapi_security import document_credentials
-from app.api.rate_limits import RateLimiting
-from app.audit import keeping
-from app.bootstrap import ensure_admin
+from app.api.routes import add_routes
+from app.bootstrap import ensure_admin, settle_indexes
 from app.config import Settings
-from app.conversations import text_index
-from app.kit.hardening import HeadLimit, SecurityHeaders
 from app.kit.logs import configure_logs
-from app.kit.middleware import BodyLimit, HeadRequests, RequestContext
 from app.kit.problems import speak_problems
 from app.kit.streaming import Drain
 from app.services import Services, open_services
 
-MAX_URL_BYTES = 16 * 1024
-MAX_HEADER_BYTES = 32 * 1024
-CORS: Mapping[str, Any] = {
-    "allow_methods": ["GET", "POST", "PUT", "PATCH", "DELETE"],
-    "allow_headers": [
-        *("Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", "Last-Event-ID"),
-        "X-Request-Id",
-    ],
-    "expose_headers": [
-        *("Content-Disposition", "ETag", "Link", "Location", "RateLimit", "RateLimit-Policy", "Retry-After"),
-        *("WWW-Authenticate", "X-Request-Id"),
-    ],
-    "max_age": 600,
-}
-"""What pages of allowed origins may send and read. There are no cookies, so no credentials to allow."""
-
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
-RESOURCES = (
-    conversations,
-    messages,
-    turns,
-    users,
-    keys,
-    search,
-    stats,
-    exports,
-    export_schedules,
-    imports,
-    training,
-    socket,
-    webhooks,
-    hooks,
-    sharing,
-    auth,
-    audit,
-    personal_data,
-    holds,
-    erasures,
-    retention,
-)  # the busiest first: routes are matched in this order
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -104,8 +33,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with open_services(settings) as services:
             await ensure_admin(services)
-            await text_index.settle(services.search.text_language)
-            await keeping.settle(settings.audit_days)
+            await settle_indexes(services)
             serve_with(app, services, Drain())
             _drain_on_signals(app.state.drain)
             yield
@@ -139,23 +67,8 @@ def build_app(settings: Settings, lifespan: Lifespan | None = None) -> FastAPI:
     )
     speak_problems(app)
     document_credentials(app)
-    app.add_middleware(AuditTrail)
-    app.add_middleware(HeadRequests)
-    app.add_middleware(Authentication)
-    app.add_middleware(RateLimiting)
-    larger = {f"/api{imports.PATH}": settings.import_max_bytes}
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, others=larger)
-    app.add_middleware(HeadLimit, max_url_bytes=MAX_URL_BYTES, max_header_bytes=MAX_HEADER_BYTES)
-    if settings.allowed_origins:
-        app.add_middleware(CORSMiddleware, allow_origins=settings.allowed_origins, **CORS)
-    app.add_middleware(SecurityHeaders)
-    app.add_middleware(RequestContext, secrets_in_paths=sharing.LINK_PATH)
-    for module in RESOURCES:
-        app.include_router(module.routes, prefix="/api")
-    app.include_router(sharing.public, prefix="/api")
-    app.include_router(health.routes)
-    app.include_router(metrics.routes)
-    app.webhooks.include_router(webhook_events.told)
+    add_middleware(app, settings)
+    add_routes(app)
     if settings.docs:
         add_docs(app)
     return app

@@ -1,7 +1,10 @@
 """For how long entries are kept: an index of the database lets them end, whatever process runs."""
 
+from contextlib import suppress
+
 import pymongo
 from pymongo import IndexModel
+from pymongo.errors import OperationFailure
 
 from app.audit.model import AuditEntry
 from app.kit.deadlines import WRITE_SECONDS
@@ -19,11 +22,11 @@ async def settle(days: int) -> None:
     collection = AuditEntry.get_pymongo_collection()
     seconds = days * _DAY
     present = (await collection.index_information()).get(INDEX)
-    if present is None:
-        await collection.create_indexes([IndexModel("created_at", name=INDEX, expireAfterSeconds=seconds)])
-    elif present["expireAfterSeconds"] != seconds:
-        with pymongo.timeout(WRITE_SECONDS):
-            await collection.database.command(
-                "collMod", collection.name, index={"name": INDEX, "expireAfterSeconds": seconds}
-            )
+    if present is not None and present["expireAfterSeconds"] == seconds:
+        return
+    if present is not None:
+        # Not collMod, which a user who may read and write a database may not.
+        with suppress(OperationFailure), pymongo.timeout(WRITE_SECONDS):  # another server may have dropped it just now
+            await collection.drop_index(INDEX)
         logger.info("audit_days_changed", days=days)
+    await collection.create_indexes([IndexModel("created_at", name=INDEX, expireAfterSeconds=seconds)])

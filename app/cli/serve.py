@@ -17,10 +17,9 @@ import uvicorn
 
 from app.api.http_protocol import HttpProtocol
 from app.api.socket_protocol import SERVER_OPTIONS
-from app.bootstrap import KEY_FILE
+from app.bootstrap import KEY_FILE, settle_indexes
 from app.cli.running import DataOption, opened, read_settings, sentences
 from app.config import Settings
-from app.conversations import text_index
 from app.kit.logs import configure_logs
 from app.kit.streaming import Drain
 from app.main import build_app, serve_with
@@ -109,7 +108,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     )
     server = _Server(config)
     async with opened(settings) as services:
-        await text_index.settle(services.search.text_language)
+        await settle_indexes(services)
         serve_with(app, services, drain)
         runner = services.turns.runner
 

@@ -9,10 +9,11 @@ import httpx
 import pytest
 from pydantic import SecretStr, ValidationError
 
+from app.api.chain import MAX_HEADER_BYTES, MAX_URL_BYTES
 from app.config import Settings
 from app.kit.hardening import SECURITY_HEADERS
 from app.kit.streaming import Drain
-from app.main import MAX_HEADER_BYTES, MAX_URL_BYTES, build_app, serve_with
+from app.main import build_app, serve_with
 from app.services import Services
 
 PAGE = "https://chat.example.com"

@@ -41,6 +41,10 @@ async def test_the_api_runs_on_it_with_least_privilege(tmp_path: Path) -> None:
                 created = await client.post("/api/conversations", json={"title": "First"})
                 assert created.status_code == 201
             assert await server.terminate() == 0
+        assert await asyncio.to_thread(_audit_days, uri) == 365
+        async with ServerProcess(tmp_path / "api", mongo_uri=uri, audit_days=7) as server:
+            assert await server.terminate() == 0
+        assert await asyncio.to_thread(_audit_days, uri) == 7
         with pytest.raises(OperationFailure, match="not authorized"):
             await asyncio.to_thread(_write_elsewhere, uri)
         members = psutil.Process(process.pid).children()
@@ -49,6 +53,13 @@ async def test_the_api_runs_on_it_with_least_privilege(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         assert await process.wait() == 0
         assert not any(member.is_running() for member in members)
+
+
+def _audit_days(uri: str) -> float:
+    """For how long the audit log is kept, which a server that starts sees to."""
+    with MongoClient[dict[str, object]](uri) as client:
+        index = client["verbatim"].audit.index_information()["expiry_v1"]
+        return float(index["expireAfterSeconds"]) / (24 * 3600)
 
 
 def _write_elsewhere(uri: str) -> None:
