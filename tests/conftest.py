@@ -79,7 +79,8 @@ async def database(request: pytest.FixtureRequest, mongo_uri: str) -> AsyncItera
         client = MockClient(tz_aware=True)
         yield await prepare(client, DATABASE)
         return
-    client = AsyncMongoClient(mongo_uri, **CLIENT_OPTIONS)
+    # Tests that think for long hold the event loop up, and with it the heartbeats by which a hung server is noticed.
+    client = AsyncMongoClient(mongo_uri, **CLIENT_OPTIONS | {"connectTimeoutMS": 20_000})
     await client.drop_database(DATABASE)
     yield await prepare(client, DATABASE)
     await client.close()

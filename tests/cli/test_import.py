@@ -137,7 +137,7 @@ def started(verbatim: Verbatim, *arguments: str) -> "subprocess.Popen[str]":
 def test_an_import_that_is_ended_in_the_middle_is_completed_by_the_next(
     verbatim: Verbatim, stored: Any, number: signal.Signals
 ) -> None:
-    count = 4000
+    count = 20_000  # so many that it is not over before the signal comes
     write_conversations(verbatim.folder / "talks.jsonl", count)
     verbatim("user", "list")  # so that the indexes are there
     process = started(verbatim, "import", "talks.jsonl")

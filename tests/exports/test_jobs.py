@@ -338,4 +338,5 @@ class TestSmallRoom:
 
         assert job["state"] == "failed"
         assert "more than the 500 bytes" in job["error"]["message"]
+        await services.exports.jobs.aclose()  # what it does behind the end is done then
         assert await chunks() == 0
