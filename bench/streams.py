@@ -147,10 +147,11 @@ class Run:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """Not a number when there are none."""
+    """By nearest rank: the smallest value that at least this share of them does not exceed; not a number when there are
+    none."""
     if not values:
         return float("nan")
-    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
+    return sorted(values)[max(0, ceil(len(values) * share) - 1)]
 
 
 async def run_streams(target: Target, *, count: int, clients: int, tokens: int, spread: float = 0.0) -> Run:
