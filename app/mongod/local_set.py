@@ -189,12 +189,15 @@ def _sees_everyone(status: Status) -> bool:
 def _facts(folder: Path, members: int) -> Facts:
     """Those of the folder; new ones with a key for a new folder. Raises MongodUnavailable."""
     file = folder / "replica-set.json"
+    if not file.exists():
+        return _new_facts(folder, file, members)
     try:
         return Facts(**json.loads(file.read_bytes()))
-    except FileNotFoundError:
-        pass
     except (ValueError, TypeError) as error:
         raise MongodUnavailable(f"{file} is damaged: remove the folder {folder} to begin anew.") from error
+
+
+def _new_facts(folder: Path, file: Path, members: int) -> Facts:
     if not 1 <= members <= MAX_MEMBERS:
         raise MongodUnavailable(f"A replica set has 1 to {MAX_MEMBERS} members here, not {members}.")
     facts = Facts(_free_ports(members), secrets.token_urlsafe(24), secrets.token_urlsafe(24))
