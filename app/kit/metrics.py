@@ -49,6 +49,8 @@ exports = Counter("verbatim_exports", "Exports that ended", ["format", "outcome"
 export_bytes = Counter("verbatim_export_bytes", "Bytes of exports that were sent or stored", ["format"])
 scans_waiting = Gauge("verbatim_scans_waiting", "Searches that wait for their turn to read rows")
 
+tasks = Gauge("verbatim_asyncio_tasks", "Tasks of the event loop, running or waiting")
+
 
 def exposition() -> bytes:
     """All of them, with those of the process itself, in Prometheus's text format."""
