@@ -37,11 +37,11 @@ def show(verdict: Verdict, console: Console) -> None:
     for kind in PROMISES:
         found = [each.sentence for each in verdict.violations if each.kind == kind]
         for sentence in found[:_SHOWN]:
-            console.print(f"[bold red]{kind}[/]: {sentence[:2000]}", markup=True)
+            console.print(f"{kind}: {sentence[:2000]}", style="bold red", markup=False)
         if len(found) > _SHOWN:
             console.print(f"... and {len(found) - _SHOWN} more")
     for sentence in verdict.missed:
-        console.print(f"[yellow]goal missed[/]: {sentence}")
+        console.print(f"goal missed: {sentence}", style="yellow")
 
 
 def _faults(figures: Sequence[Figures]) -> Table:
@@ -99,8 +99,8 @@ def _summary(verdict: Verdict) -> str:
     return (
         f"{appends:,} messages were attempted and {confirmed:,} confirmed; {len(verdict.views):,} answers ({answers})"
         f" were seen over {sum(view.connections for view in verdict.views):,} connections;"
-        f" {len(history.readings):,} readings, {verdict.stale} of them stale; {len(history.exports):,} exports with {rows:,} rows. {machine()};"
-        f" took {verdict.seconds:.0f} s."
+        f" {len(history.readings):,} readings, {verdict.stale} of them stale; {len(history.exports):,} exports with"
+        f" {rows:,} rows. {machine()}; took {verdict.seconds:.0f} s."
     )
 
 

@@ -96,8 +96,9 @@ class Servers:
         return self._running.pop(name)
 
     def _examine(self, name: str, server: ServerProcess) -> None:
-        if "Traceback" in server.log:
-            self.faults.append(f"server {name} logged an error:\n{server.log[-6000:]}")
+        before, found, after = server.log.partition("Traceback")
+        if found:
+            self.faults.append(f"server {name} logged an error:\n{before[-500:]}{found}{after[:8000]}")
 
     async def __aenter__(self) -> Self:
         try:

@@ -119,5 +119,6 @@ def _settings(members: ReplicaSet, upstream: Upstream, settings: dict[str, Any])
         "llm_providers": {"local": {"base_url": upstream.base_url}},
         "history_max_messages": 1,  # the last one says what to answer
         "log_level": "warning",
+        "drain_timeout": 20,  # longer than an answer takes
         **settings,
     }

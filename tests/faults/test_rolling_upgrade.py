@@ -46,7 +46,7 @@ async def caddy(servers: Servers, folder: Path) -> AsyncIterator[list[str]]:
     port = 0
     async with await asyncio.start_server(lambda *_: None, "127.0.0.1", 0) as probe:
         port = probe.sockets[0].getsockname()[1]
-    text = (ROOT / "deploy" / "Caddyfile").read_text().replace(":8000 {", f"http://127.0.0.1:{port} {{")
+    text = (ROOT / "deploy" / "Caddyfile").read_text().replace("\n:8000 {", f"\nhttp://127.0.0.1:{port} {{")
     for number, url in enumerate(servers.urls, 1):
         text = text.replace(f"api{number}:8000", url.removeprefix("http://"))
     (folder / "Caddyfile").write_text(text)
