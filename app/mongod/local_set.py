@@ -58,6 +58,9 @@ class LocalReplicaSet:
         self._facts = _facts(self.folder, members)
         options = MemberOptions(REPLICA_SET, key_file=self.folder / "key")
         self.members = [Member(mongod, self.folder / f"member-{port}", port, options) for port in self._facts.ports]
+        self.hosts = [member.host for member in self.members]
+        """Where members and clients reach them, in the same order. Change it before the block is entered, in a new
+        folder, when something stands in front of them: nothing that uses these addresses then goes past it."""
         self._stack = AsyncExitStack()
 
     @property
@@ -70,8 +73,7 @@ class LocalReplicaSet:
         return self._uri(ADMIN, self._facts.admin_password)
 
     def _uri(self, user: str, password: str) -> str:
-        hosts = ",".join(member.host for member in self.members)
-        return f"mongodb://{user}:{password}@{hosts}/?replicaSet={REPLICA_SET}&authSource=admin"
+        return f"mongodb://{user}:{password}@{','.join(self.hosts)}/?replicaSet={REPLICA_SET}&authSource=admin"
 
     async def __aenter__(self) -> Self:
         if not self._lock.take():
@@ -127,12 +129,12 @@ class LocalReplicaSet:
         """Make the set and its users where they are missing."""
         plan = Plan(
             REPLICA_SET,
-            [member.host for member in self.members],
+            self.hosts,
             self._facts.admin_password,
             self._facts.application_password,
             _DATABASE,
         )
-        await asyncio.to_thread(initiate, plan.hosts[0], plan, seconds=_ELECTION_SECONDS)
+        await asyncio.to_thread(initiate, self.members[0].host, plan, seconds=_ELECTION_SECONDS)
         for member in self.members:
             await member.forget()
             member.credentials = plan.admin
