@@ -22,6 +22,7 @@ _app.command("doctor")(doctor.doctor)
 _app.command("reindex")(reindex.reindex)
 _app.command("replica-set")(replica_set.replica_set)
 _app.command("init-replica-set")(replica_set.init_replica_set)
+_app.command("make-certificates")(replica_set.make_members_certificates)
 _app.command("openapi")(openapi.openapi)
 
 

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from app.cli.reindex import reindexings
 from app.cli.running import DataOption, print_table, run
-from app.config import Settings
+from app.config import SECRETS_VARIABLE, Settings
 from app.database import DOCUMENTS, check_topology
 from app.kit.clock import now
 from app.kit.errors import Invalid
@@ -51,7 +51,7 @@ def doctor(data: DataOption = None) -> None:
 
 
 async def _settings(_: Services) -> Finding:
-    known = {f"VERBATIM_{name}".upper() for name in Settings.model_fields}
+    known = {f"VERBATIM_{name}".upper() for name in Settings.model_fields} | {SECRETS_VARIABLE}
     unknown = sorted(name for name in os.environ if name.startswith("VERBATIM_") and name not in known)
     return Finding(not unknown, f"unknown: {', '.join(unknown)}; see .env.example" if unknown else "all known")
 

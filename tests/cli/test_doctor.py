@@ -30,7 +30,7 @@ def test_what_is_wrong_is_named_with_what_to_do(verbatim: Verbatim) -> None:
         client[verbatim.database]["users"].update_many({}, {"$set": {"disabled": True}})
 
     away = json.dumps({"issuer": "http://127.0.0.1:9", "audience": "verbatim"})
-    ill = verbatim("doctor", status=1, default_model="gone:model", mongo_url="mistyped", oidc=away)
+    ill = verbatim("doctor", status=1, default_model="gone:model", mongo_url="mistyped", secrets="/secrets", oidc=away)
 
     assert "nobody can administer: verbatim user role EMAIL admin" in ill.stdout
     assert "VERBATIM_DEFAULT_MODEL=gone:model" in ill.stdout
