@@ -18,7 +18,7 @@ from app.mongod.local_set import LocalReplicaSet
 from tests.faults.outage import Outage, statuses
 from tests.processes import ServerProcess
 
-PER_SECOND = 40
+PER_SECOND = 10
 LONG = os.environ.get("VERBATIM_TEST_OUTAGE_SECONDS", "")
 FAILOVER_SECONDS = 15.0 if LONG else 2.0
 NOTICED = {"killed": 1.0, "hung": 4.5}
