@@ -108,6 +108,9 @@ class Settings(LimitSettings):
         True, description="take part in building the index of messages; one process at a time does it"
     )
     max_scans_per_user: int = Field(1, ge=1, description="those of one user")
+    failover_seconds: float = Field(
+        15, ge=0, le=120, description="seconds that requests wait while MongoDB has no primary; then 503 at once"
+    )
     drain_timeout: float = Field(20, ge=0, description="seconds that running requests and turns get at shutdown")
     helper_model: str | None = Field(
         None, description="model of titles and suggested questions; the turn's own when left out"

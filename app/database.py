@@ -31,11 +31,14 @@ from app.conversations.share_model import Revocation, ShareLink
 from app.exports.model import ExportJob, ExportSchedule
 from app.imports.model import ImportJob
 from app.jobs.model import FileChunk
-from app.kit.deadlines import READ_SECONDS, WRITE_SECONDS
+from app.kit.clock import now
+from app.kit.deadlines import PROBE_SECONDS, READ_SECONDS, WRITE_SECONDS
 from app.kit.idempotency import IdempotencyRecord
 from app.kit.logs import logger
 from app.kit.monitoring import listeners
 from app.kit.paging import Cursors
+from app.kit.primary import Primary
+from app.kit.probing import Probe
 from app.kit.transactions import Transactions
 from app.limits.model import RateCount, Spending
 from app.mongod import EmbeddedMongod, find_mongod
@@ -118,11 +121,9 @@ class Database:
     name: str
     cursors: Cursors
     transactions: Transactions
-
-    async def ping(self) -> None:
-        """Raises PyMongoError unless a primary answers."""
-        with pymongo.timeout(2):
-            await self.client[self.name].command("ping")
+    primary: Primary
+    writable: Probe
+    """Raises PyMongoError unless a primary answers and a majority has stored what it writes."""
 
 
 @asynccontextmanager
@@ -141,11 +142,16 @@ async def open_database(settings: Settings) -> AsyncIterator[Database]:
         client = _client(uri, {**login, "event_listeners": listeners(settings.slow_query_seconds)})
         stack.push_async_callback(client.close)
         await check_topology(client)
-        yield await prepare(client, settings.database)
+        primary = Primary(patience=settings.failover_seconds)
+        await stack.enter_async_context(primary.watched(client))
+        yield await prepare(client, settings.database, primary)
 
 
-async def prepare(client: AsyncMongoClient[dict[str, Any]], name: str) -> Database:
-    """Bind the documents to the database, create what indexes are missing, and read its secret."""
+async def prepare(client: AsyncMongoClient[dict[str, Any]], name: str, primary: Primary | None = None) -> Database:
+    """Bind the documents to the database, create what indexes are missing, and read its secret.
+
+    `primary`: what watches the client's; without it there always is one.
+    """
     database = client[name]
     try:
         await _retried(lambda: init_beanie(database=database, document_models=DOCUMENTS))
@@ -154,7 +160,19 @@ async def prepare(client: AsyncMongoClient[dict[str, Any]], name: str) -> Databa
         if sentence is None:
             raise
         raise DatabaseUnavailable(f"{sentence} MongoDB says: {error}") from error
-    return Database(client, name, Cursors(await _secret(database)), Transactions(client))
+    return Database(
+        client,
+        name,
+        Cursors(await _secret(database)),
+        Transactions(client),
+        primary or Primary(patience=0),
+        Probe(lambda: _write(database)),
+    )
+
+
+async def _write(database: AsyncDatabase[dict[str, Any]]) -> None:
+    with pymongo.timeout(PROBE_SECONDS):
+        await database["deployment"].update_one({"_id": "probe"}, {"$set": {"written_at": now()}}, upsert=True)
 
 
 async def _retried(work: Callable[[], Awaitable[None]]) -> None:

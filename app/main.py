@@ -48,6 +48,7 @@ def serve_with(app: FastAPI, services: Services, drain: Drain) -> None:
     services.open()
     runner = services.turns.runner
     drain.then(lambda: runner.stop(services.settings.drain_timeout))
+    drain.then(services.database.primary.lose_patience)
     drain.then(services.rooms.stop)
     drain.then(services.exports.jobs.stop)
     drain.then(services.imports.jobs.stop)

@@ -9,6 +9,7 @@ from starlette.middleware.cors import CORSMiddleware
 from app.api import imports, sharing
 from app.api.audit_trail import AuditTrail
 from app.api.authentication import Authentication
+from app.api.availability import Availability
 from app.api.rate_limits import RateLimiting
 from app.config import Settings
 from app.kit.hardening import HeadLimit, SecurityHeaders
@@ -36,6 +37,7 @@ def add_middleware(app: FastAPI, settings: Settings) -> None:
     app.add_middleware(AuditTrail)
     app.add_middleware(HeadRequests)
     app.add_middleware(Authentication)
+    app.add_middleware(Availability)
     app.add_middleware(RateLimiting)
     larger = {f"/api{imports.PATH}": settings.import_max_bytes}
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, others=larger)

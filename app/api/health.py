@@ -12,6 +12,7 @@ from app.api.deps import DrainDep, Reader, ServicesDep
 from app.kit.errors import Unavailable
 from app.kit.export import FORMATS
 from app.kit.listing import MAX_LIMIT
+from app.kit.primary import RETRY_SECONDS
 from app.kit.problems import problem_responses
 from app.kit.responses import JSON
 from app.kit.search import MATCHES
@@ -41,13 +42,17 @@ async def live() -> Response:
 
 @routes.get("/health/ready", response_model=Health, responses=problem_responses(503))
 async def ready(services: ServicesDep, drain: DrainDep) -> Response:
-    """200 when requests can be served: a primary answers and the server is not shutting down."""
+    """200 when requests can be served: the server is not shutting down, the database has a primary, and a majority of
+    its members stores what is written."""
     if drain.has_started:
         raise Unavailable("The server is shutting down.")
+    if services.database.primary.is_away:
+        raise Unavailable("The database has no primary that answers.", retry_after=RETRY_SECONDS)
     try:
-        await services.database.ping()
+        await services.database.writable()
     except PyMongoError as error:
-        raise Unavailable("The database has no primary that answers.", retry_after=2) from error
+        sentence = "The database has a primary, but no majority of its members has stored a write in time."
+        raise Unavailable(sentence, retry_after=RETRY_SECONDS) from error
     return JSON({"status": "ok"})
 
 

@@ -21,6 +21,7 @@ async def metrics(request: Request, services: ServicesDep) -> Response:
     """Prometheus's text format, for admins and for who has VERBATIM_METRICS_KEY (`Authorization: Bearer`)."""
     presented = parse_authorization(request.headers.get("authorization", ""))
     if not _is_own_key(presented, services.settings.metrics_key):
+        await services.database.primary.present()
         (await services.access.authenticate(presented, address_of(request.scope))).require("admin")
     return Response(exposition(), media_type=CONTENT_TYPE_LATEST)
 
