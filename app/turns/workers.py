@@ -14,6 +14,7 @@ import pymongo
 from pymongo import ReturnDocument
 
 from app.kit.deadlines import READ_SECONDS, WRITE_SECONDS
+from app.kit.leases import expiry
 from app.kit.logs import logger
 from app.turns.model import Worker
 
@@ -26,8 +27,7 @@ class WorkerRepository:
     def __init__(self, *, lease_seconds: float) -> None:
         """`lease_seconds`: how long a process is believed to live after it was last heard of."""
         self.lease_seconds = lease_seconds
-        amount = int(lease_seconds * 1000)
-        self._expiry = {"$dateAdd": {"startDate": "$$NOW", "unit": "millisecond", "amount": amount}}
+        self._expiry = expiry(lease_seconds)
 
     async def register(self, id: str) -> None:
         with pymongo.timeout(WRITE_SECONDS):
