@@ -15,8 +15,8 @@ from pymongo.errors import BulkWriteError, DuplicateKeyError
 from app.audit.audited import AuditedRepository
 from app.kit.clock import now
 from app.kit.deadlines import READ_SECONDS, WRITE_SECONDS
-from app.kit.leases import ENDED, expiry, is_free_for
 from app.kit.errors import NotFound
+from app.kit.leases import ENDED, expiry, is_free_for
 from app.kit.repository import Repository, Row, Scope
 from app.kit.transactions import current_session
 from app.webhooks.events import position_of
