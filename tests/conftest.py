@@ -24,7 +24,7 @@ from pymongo import AsyncMongoClient
 
 from app.api.http_protocol import HttpProtocol
 from app.api.socket_protocol import SERVER_OPTIONS
-from app.auth.model import PERMISSIONS
+from app.auth.permissions import WHOLES
 from app.auth.schemas import KeyCreate
 from app.config import Settings
 from app.database import CLIENT_OPTIONS, DOCUMENTS, Database, check_topology, prepare
@@ -159,7 +159,7 @@ class Person:
 
 async def make_person(services: Services, name: str, role: Role = "user") -> Person:
     row = await services.users.create(UserCreate(email=f"{name}@example.com", name=name.capitalize(), role=role))
-    _, key = await services.keys.create(row["_id"], KeyCreate(name="test", scopes=list(PERMISSIONS)))
+    _, key = await services.keys.create(row["_id"], KeyCreate(name="test", scopes=list(WHOLES)))
     return Person(row["_id"], row["email"], key)
 
 

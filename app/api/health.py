@@ -8,7 +8,7 @@ from pymongo.errors import PyMongoError
 from starlette.responses import Response
 
 from app import __version__
-from app.api.deps import DrainDep, Reader, ServicesDep
+from app.api.deps import Anyone, DrainDep, ServicesDep
 from app.kit.errors import Unavailable
 from app.kit.export import FORMATS
 from app.kit.listing import MAX_LIMIT
@@ -79,7 +79,7 @@ async def ready(services: ServicesDep, drain: DrainDep) -> Response:
 
 
 @routes.get("/capabilities", response_model=Capabilities, responses=problem_responses(401, 403, 503))
-async def capabilities(_: Reader, services: ServicesDep) -> Response:
+async def capabilities(_: Anyone, services: ServicesDep) -> Response:
     """What this server offers; a provider's model is named `provider:model`."""
     settings = services.settings
     body: dict[str, Any] = {

@@ -83,7 +83,7 @@ class Repository(Generic[D]):
         if row is not None:
             return row
         if scope.seen is not None and await self.find(Scope(scope.seen), condition, fields=("id",)) is not None:
-            raise Forbidden(f"This {self.resource.singular} is shared with you, but not for that.")
+            raise Forbidden(f"You may see this {self.resource.singular}, but not do that with it.")
         raise NotFound(f"There is no such {self.resource.singular}.")
 
     async def find(self, scope: Scope, condition: Mapping[str, Any], *, fields: tuple[str, ...] = ()) -> Row | None:
