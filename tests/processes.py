@@ -62,6 +62,10 @@ class ServerProcess:
         return self._process
 
     @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
     def log(self) -> str:
         """What the server has written to standard error."""
         self._log.seek(0)

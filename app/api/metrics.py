@@ -19,10 +19,11 @@ routes = APIRouter(tags=["health"])
 
 @routes.get(METRICS_PATH, responses={200: {"content": {"text/plain": {}}}, **problem_responses(401, 403, 429, 503)})
 async def metrics(request: Request, services: ServicesDep) -> Response:
-    """Prometheus's text format, for admins and for who has VERBATIM_METRICS_KEY (`Authorization: Bearer`)."""
+    """Prometheus's text format, for `metrics:read` and for who has VERBATIM_METRICS_KEY (`Authorization: Bearer`)."""
     presented = parse_authorization(request.headers.get("authorization", ""))
     if not _is_own_key(presented, services.settings.metrics_key):
-        (await services.access.authenticate(presented, address_of(request.scope))).require("admin")
+        await services.database.primary.present()
+        (await services.access.authenticate(presented, address_of(request.scope))).require("metrics:read")
     tasks.set(len(asyncio.all_tasks()))
     return Response(exposition(), media_type=CONTENT_TYPE_LATEST)
 

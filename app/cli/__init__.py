@@ -2,7 +2,20 @@
 
 import typer
 
-from app.cli import doctor, exports, imports, keys, openapi, reindex, replica_set, serve, tokens, training, users
+from app.cli import (
+    doctor,
+    exports,
+    imports,
+    keys,
+    migrate,
+    openapi,
+    reindex,
+    replica_set,
+    serve,
+    tokens,
+    training,
+    users,
+)
 
 _app = typer.Typer(
     name="verbatim",
@@ -19,9 +32,11 @@ _app.add_typer(users.commands, name="user")
 _app.add_typer(keys.commands, name="key")
 _app.add_typer(tokens.commands, name="token")
 _app.command("doctor")(doctor.doctor)
+_app.command("migrate")(migrate.migrate)
 _app.command("reindex")(reindex.reindex)
 _app.command("replica-set")(replica_set.replica_set)
 _app.command("init-replica-set")(replica_set.init_replica_set)
+_app.command("make-certificates")(replica_set.make_members_certificates)
 _app.command("openapi")(openapi.openapi)
 
 

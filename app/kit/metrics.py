@@ -31,6 +31,8 @@ commands = Histogram(
 )
 connections = Gauge("verbatim_mongo_connections", "Connections to MongoDB", ["state"])
 change_lag = Gauge("verbatim_change_stream_lag_seconds", "Age of the newest change when it came")
+primary = Gauge("verbatim_mongo_primary", "Whether MongoDB has a primary: 1, or 0")
+requests_held = Gauge("verbatim_http_requests_held", "Requests that wait for MongoDB to have a primary")
 transactions_repeated = Counter("verbatim_mongo_transactions_repeated", "Transactions that had to be tried again")
 
 turns = Counter("verbatim_turns", "Turns that ended", ["state", "provider"])
