@@ -104,8 +104,9 @@ def _too_expensive(_: OperationFailure) -> VerbatimError:
     return QueryTooExpensive()
 
 
-_PRIMARY_LOST = frozenset((6, 7, 89, 91, 134, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436))
-"""It steps down, shuts down, or cannot be reached by a majority."""
+_PRIMARY_LOST = frozenset((6, 7, 89, 91, 134, 189, 211, 262, 9001, 10107, 11600, 11602, 13435, 13436))
+"""It steps down, shuts down, cannot be reached by a majority, or has just started (211: it does not know yet the keys by
+which clients tell the time)."""
 
 _BY_CODE: Mapping[int, Translation] = {
     27: lambda _: Unavailable("The text index is missing; start the server again with VERBATIM_TEXT_SEARCH=true."),

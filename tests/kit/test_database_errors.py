@@ -50,6 +50,7 @@ def conflicting() -> OperationFailure:
         (uncertain(), "unavailable", "outcome_unknown"),
         (failure(11602, INTERRUPTED), "unavailable", "outcome_unknown"),
         (failure(91, "shutting down"), "unavailable", "outcome_unknown"),
+        (failure(211, "No keys found for HMAC"), "unavailable", "outcome_unknown"),  # of members that just started
         (WriteConcernError(INTERRUPTED, 11602), "unavailable", "outcome_unknown"),
         (WriteConcernError("waiting for replication timed out", 64), "unavailable", "outcome_unknown"),
         (
