@@ -2,7 +2,20 @@
 
 import typer
 
-from app.cli import doctor, exports, imports, keys, openapi, reindex, replica_set, serve, tokens, training, users
+from app.cli import (
+    capacity,
+    doctor,
+    exports,
+    imports,
+    keys,
+    openapi,
+    reindex,
+    replica_set,
+    serve,
+    tokens,
+    training,
+    users,
+)
 
 _app = typer.Typer(
     name="verbatim",
@@ -23,6 +36,7 @@ _app.command("reindex")(reindex.reindex)
 _app.command("replica-set")(replica_set.replica_set)
 _app.command("init-replica-set")(replica_set.init_replica_set)
 _app.command("make-certificates")(replica_set.make_members_certificates)
+_app.command("capacity")(capacity.capacity)
 _app.command("openapi")(openapi.openapi)
 
 
