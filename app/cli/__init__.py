@@ -3,6 +3,7 @@
 import typer
 
 from app.cli import (
+    capacity,
     doctor,
     exports,
     imports,
@@ -37,6 +38,7 @@ _app.command("reindex")(reindex.reindex)
 _app.command("replica-set")(replica_set.replica_set)
 _app.command("init-replica-set")(replica_set.init_replica_set)
 _app.command("make-certificates")(replica_set.make_members_certificates)
+_app.command("capacity")(capacity.capacity)
 _app.command("openapi")(openapi.openapi)
 
 
