@@ -2,7 +2,21 @@
 
 import typer
 
-from app.cli import doctor, exports, imports, keys, openapi, reindex, replica_set, serve, tokens, training, users
+from app.cli import (
+    backup,
+    doctor,
+    exports,
+    imports,
+    keys,
+    openapi,
+    reindex,
+    replica_set,
+    restore,
+    serve,
+    tokens,
+    training,
+    users,
+)
 
 _app = typer.Typer(
     name="verbatim",
@@ -19,6 +33,8 @@ _app.add_typer(users.commands, name="user")
 _app.add_typer(keys.commands, name="key")
 _app.add_typer(tokens.commands, name="token")
 _app.command("doctor")(doctor.doctor)
+_app.command("backup")(backup.backup)
+_app.command("restore")(restore.restore)
 _app.command("reindex")(reindex.reindex)
 _app.command("replica-set")(replica_set.replica_set)
 _app.command("init-replica-set")(replica_set.init_replica_set)

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from app.audit.actor import Actor, acting
+from app.backups.failures import BackupFailed
 from app.bootstrap import KEY_FILE, ensure_admin
 from app.config import Settings
 from app.database import DatabaseUnavailable
@@ -70,7 +71,7 @@ def sentences() -> Iterator[None]:
     """End with exit status 1 and one sentence for what is not a fault of the program."""
     try:
         yield
-    except (DatabaseUnavailable, MongodUnavailable, UnreadableSource, VerbatimError) as error:
+    except (BackupFailed, DatabaseUnavailable, MongodUnavailable, UnreadableSource, VerbatimError) as error:
         _complain(str(error))
         sys.exit(1)
     except PyMongoError as error:
@@ -93,9 +94,14 @@ def run(data: Path | None, work: Callable[[Services], Coroutine[Any, Any, T]]) -
             with acting(Actor("command")):
                 return await work(services)
 
+    return run_async(with_services)
+
+
+def run_async(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run `work`; what goes wrong is one sentence, and Ctrl-C ends with status 130."""
     with sentences():
         try:
-            return asyncio.run(with_services())
+            return asyncio.run(work())
         except KeyboardInterrupt:
             sys.exit(130)
 
