@@ -138,8 +138,9 @@ class Loading:
         for name, pipeline in CHANGED.items():
             if name in self._collections:
                 await self._target.change(name, pipeline)
-        for each in self._collections.values():
-            await self._target.build_indexes(each)
+        for name in self._rows():
+            await self._target.build_indexes(self._collections[name])
+            await self._target.add_rules(self._collections[name])
 
     async def _replace(self) -> None:
         mark = await self._target.mark()
@@ -166,8 +167,9 @@ class Loading:
 
     async def _wait(self, when: str, *, is_quiet: bool = False) -> None:
         done, self._inserts = await asyncio.wait(self._inserts, return_when=when)
-        for task in () if is_quiet else done:
-            task.result()
+        faults = [fault for task in done if not task.cancelled() and (fault := task.exception())]
+        if faults and not is_quiet:
+            raise faults[0]
 
 
 def _is_view(collection: Collection) -> bool:

@@ -21,6 +21,7 @@ Facts = dict[str, Any]
 _BATCH_SECONDS = 120.0
 _PAUSES = (0.5, 1, 2, 4, 8)
 _DUPLICATE = 11000
+_VALIDATION = frozenset({"validator", "validationLevel", "validationAction"})
 _RAW: bson.CodecOptions[RawBSONDocument] = bson.CodecOptions(document_class=RawBSONDocument)
 
 
@@ -71,8 +72,16 @@ class Target:
                 await self._database.drop_collection(name)
 
     async def stage(self, collection: Collection) -> None:
+        """Make an empty collection to be filled; what rules it has for documents may be younger than some of them."""
+        options = {name: value for name, value in collection.options.items() if name not in _VALIDATION}
         with pymongo.timeout(WRITE_SECONDS):
-            await self._database.create_collection(f"{RESTORING}{collection.name}", **collection.options)
+            await self._database.create_collection(f"{RESTORING}{collection.name}", **options)
+
+    async def add_rules(self, collection: Collection) -> None:
+        rules = {name: value for name, value in collection.options.items() if name in _VALIDATION}
+        if rules:
+            with pymongo.timeout(WRITE_SECONDS):
+                await self._database.command("collMod", f"{RESTORING}{collection.name}", **rules)
 
     async def insert(self, name: str, documents: Sequence[bytes]) -> None:
         """Store documents; those that are stored already, by an attempt that seemed to fail, stay."""
@@ -81,7 +90,7 @@ class Target:
         for pause in (*_PAUSES, None):
             try:
                 with pymongo.timeout(_BATCH_SECONDS):
-                    await staged.insert_many(raw, ordered=False, bypass_document_validation=True)
+                    await staged.insert_many(raw, ordered=False)
             except AutoReconnect:
                 if pause is None:
                     raise

@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 from pydantic import BaseModel, ValidationError
-from pymongo.errors import PyMongoError
+from pymongo.errors import OperationFailure, PyMongoError
 from rich.console import Console
 from rich.table import Table
 
@@ -76,8 +76,14 @@ def sentences() -> Iterator[None]:
         sys.exit(1)
     except PyMongoError as error:
         known = as_verbatim_error(error, is_write=True)
-        _complain(known.detail if known else f"The database failed: {type(error).__name__}")
+        _complain(known.detail if known else f"The database failed: {_name_of(error)}.")
         sys.exit(1)
+
+
+def _name_of(error: PyMongoError) -> str:
+    """What the server calls it; its message may show what people wrote."""
+    details = error.details if isinstance(error, OperationFailure) else None
+    return str((details or {}).get("codeName") or type(error).__name__)
 
 
 def _complain(sentence: str) -> None:
