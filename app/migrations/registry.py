@@ -24,6 +24,7 @@ MIGRATIONS: Sequence[Migration] = (
         "expand",
         "drop a unique index of the first shape of turns' events, which no new event passes",
         steps.free_turn_events,
+        is_due=steps.is_closed_to_turn_events,
     ),
     Migration(
         3,

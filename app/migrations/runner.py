@@ -1,7 +1,9 @@
 """Doing what is to be done: each migration by one process, while the others wait for it; and saying what is not."""
 
 import asyncio
+import os
 import secrets
+import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -37,6 +39,8 @@ class Progress:
     migration: Migration
     step: Step
     is_ours: bool
+    holder: str = ""
+    """Who else does it: host, process and a random word."""
 
 
 class Migrations:
@@ -47,14 +51,15 @@ class Migrations:
         database: Database,
         known: Sequence[Migration] | None = None,
         *,
-        lease_seconds: float = LEASE_SECONDS,
+        lease_seconds: float | None = None,
     ) -> None:
+        lease_seconds = LEASE_SECONDS if lease_seconds is None else lease_seconds
         self.known = MIGRATIONS if known is None else known
         self.level = level_of(self.known)
         self._database = database
         self._ledger = Ledger(database, lease_seconds=lease_seconds)
         self._lease_seconds = lease_seconds
-        self._holder = secrets.token_hex(8)
+        self._holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self._task: asyncio.Task[None] | None = None
 
     # --- what there is ---
@@ -182,7 +187,8 @@ class Migrations:
 
     async def _elsewhere(self, migration: Migration) -> Progress:
         row = (await self._ledger.rows()).get(migration.number, {})
-        return Progress(migration, Step(row.get("done", 0), row.get("total", 0), what=row.get("what", "")), False)
+        step = Step(row.get("done", 0), row.get("total", 0), what=row.get("what", ""))
+        return Progress(migration, step, False, row.get("holder", "nobody"))
 
     @asynccontextmanager
     async def _released(self, migration: Migration) -> AsyncIterator[None]:

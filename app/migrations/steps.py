@@ -8,12 +8,16 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Any
 
+import pymongo
+
 from app.database import DOCUMENTS, Database
+from app.kit.deadlines import READ_SECONDS
 from app.kit.documents import StoredDocument
 from app.kit.reindexing import Reindexing
 from app.migrations import indexes
 from app.migrations.backfill import update_in_batches
 from app.migrations.model import Step
+from app.turns.model import TurnEvents
 
 # --- indexes ---
 
@@ -28,10 +32,18 @@ async def build_indexes(_: Database, __: Any) -> AsyncGenerator[Step, None]:
         yield step
 
 
-async def free_turn_events(database: Database, _: Any) -> AsyncGenerator[Step, None]:
+_FIRST_KEY_OF_EVENTS = "seq_v1"
+
+
+async def is_closed_to_turn_events(_: Database) -> bool:
+    with pymongo.timeout(READ_SECONDS):
+        return _FIRST_KEY_OF_EVENTS in await TurnEvents.get_pymongo_collection().index_information()
+
+
+async def free_turn_events(_: Database, __: Any) -> AsyncGenerator[Step, None]:
     """Events once had `turn_id` and `seq` at their top, unique together. Now they are the id: to that index all events
     are the same one, of which it lets nobody store a second."""
-    await indexes.drop(database.client[database.name]["turn_events"], "seq_v1")
+    await indexes.drop(TurnEvents.get_pymongo_collection(), _FIRST_KEY_OF_EVENTS)
     yield Step(1, 1, what="turn_events")
 
 
