@@ -15,6 +15,7 @@ from pymongo.errors import AutoReconnect, PyMongoError, ServerSelectionTimeoutEr
 
 from app import __version__
 from app.database import DOCUMENTS, Database, DatabaseUnavailable
+from app.kit.cancellation import raise_if_cancelled
 from app.kit.deadlines import READ_SECONDS
 from app.kit.errors import Unavailable
 from app.kit.logs import logger
@@ -137,6 +138,7 @@ class Migrations:
     async def again(self, migration: Migration) -> AsyncGenerator[Progress, None]:
         """Do one although it is done: older servers may have stored rows behind it."""
         while not await self._ledger.acquire(migration, self._holder):
+            raise_if_cancelled()
             yield await self._elsewhere(migration)
             await asyncio.sleep(_LOOK_SECONDS)
         async with self._released(migration), aclosing(self._attempt(migration)) as steps:
@@ -160,6 +162,7 @@ class Migrations:
     async def until_done(self, migration: Migration) -> AsyncGenerator[Progress, None]:
         """Do one, or wait while another process does it, until it is done."""
         while await self._is_pending(migration, await self._ledger.rows()):
+            raise_if_cancelled()
             if not await self._ledger.acquire(migration, self._holder):
                 yield await self._elsewhere(migration)
                 await asyncio.sleep(_LOOK_SECONDS)
@@ -209,8 +212,10 @@ class Migrations:
         renewing = asyncio.create_task(self._renew(migration), name=f"lease of migration {migration.number}")
         try:
             async with aclosing(migration.work(self._database, place)) as steps:
+                raise_if_cancelled()
                 async for step in steps:
                     await self._ledger.note(migration, self._holder, step)
+                    raise_if_cancelled()
                     yield Progress(migration, step, True)
         except DatabaseUnavailable as error:
             await self._ledger.fail(migration, self._holder, str(error))
@@ -223,6 +228,7 @@ class Migrations:
     async def _renew(self, migration: Migration) -> None:
         """Say that this process lives, through steps that take longer than a lease such as a large index."""
         while True:
+            raise_if_cancelled()
             await asyncio.sleep(self._lease_seconds / _RENEWALS_PER_LEASE)
             try:
                 await self._ledger.renew(migration, self._holder)
@@ -245,6 +251,7 @@ class Migrations:
 
     async def _beside(self) -> None:
         while True:
+            raise_if_cancelled()
             try:
                 await self.finish("migrate")
             except (PyMongoError, DatabaseUnavailable) as error:

@@ -6,6 +6,7 @@ from contextlib import aclosing
 
 from app.config import Settings
 from app.database import DatabaseUnavailable
+from app.kit.cancellation import raise_if_cancelled
 from app.kit.logs import logger
 from app.migrations.model import Migration
 from app.migrations.runner import Migrations, Progress
@@ -44,6 +45,7 @@ async def no_start(_: Migrations, __: Settings) -> None:
 async def _awaited(migrations: Migrations) -> None:
     told = ""
     while pending := await migrations.pending("expand"):
+        raise_if_cancelled()
         if (names := _names(pending)) != told:
             told = names
             logger.warning("waiting_for_migrations", pending=names, advice="run: verbatim migrate")

@@ -42,7 +42,9 @@ async def test_rows_of_the_first_version_get_what_they_lack(
 ) -> None:
     monkeypatch.setattr(backfill, "BATCH", 7)
     await shapes.store(rows, turns=30, messages=30, users=30)
-    await rows["turns"].insert_one({**shapes.turn(31), "finished_at": None, "first_token_at": None, "served_model": "x"})
+    await rows["turns"].insert_one(
+        {**shapes.turn(31), "finished_at": None, "first_token_at": None, "served_model": "x"}
+    )
 
     await Migrations(old).finish("expand", "migrate")
 
@@ -86,7 +88,9 @@ async def test_of_four_that_start_at_once_one_migrates_and_the_others_wait(old: 
     worked = await asyncio.gather(*(_ours(each.run("expand", "migrate")) for each in starting))
 
     assert sorted(number for each in worked for number in each) == [1, 2, 3, 4]
-    assert {row["_id"]: row["runs"] for row in await rows["migrations"].find().to_list()} == dict.fromkeys((1, 2, 3, 4), 1)
+    assert {row["_id"]: row["runs"] for row in await rows["migrations"].find().to_list()} == dict.fromkeys(
+        (1, 2, 3, 4), 1
+    )
     assert [await each.pending("expand", "migrate") for each in starting] == [[]] * 4
 
 

@@ -25,7 +25,10 @@ BUILT = {"gitVersion": "1760627d8e6a5b5b1cbc8e6ff6ec6b9b3b4b0f5c", "modules": []
 DOCDB = "docdb-2026.cluster-abc.eu-west-1.docdb.amazonaws.com:27017"
 
 RECORDED: Mapping[str, Answers] = {
-    "MongoDB 6": ({**SESSIONS, "setName": "rs0", "hosts": ["a:1"], "maxWireVersion": 17}, {**BUILT, "version": "6.0.5"}),
+    "MongoDB 6": (
+        {**SESSIONS, "setName": "rs0", "hosts": ["a:1"], "maxWireVersion": 17},
+        {**BUILT, "version": "6.0.5"},
+    ),
     "MongoDB 8, three members": (
         {**SESSIONS, "setName": "rs0", "hosts": ["a:1", "b:1"], "passives": ["c:1"], "maxWireVersion": 25},
         {**BUILT, "version": "8.0.4"},
