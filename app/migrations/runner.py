@@ -6,7 +6,7 @@ import secrets
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -21,8 +21,9 @@ from app.kit.errors import Unavailable
 from app.kit.logs import logger
 from app.kit.repository import Row
 from app.migrations import indexes
+from app.migrations.duplicates import DuplicateValues
 from app.migrations.ledger import LeaseLost, Ledger
-from app.migrations.model import Migration, Phase, Step
+from app.migrations.model import Migration, Phase, Progress, Step
 from app.migrations.registry import MIGRATIONS, level_of
 from app.turns.workers import WorkerRepository
 
@@ -31,17 +32,6 @@ _RENEWALS_PER_LEASE = 3
 _LOOK_SECONDS = 0.5
 _GOODBYE_SECONDS = 2.0
 _INDEXES = "indexes"
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a migration is; `is_ours`: this process does it."""
-
-    migration: Migration
-    step: Step
-    is_ours: bool
-    holder: str = ""
-    """Who else does it: host, process and a random word."""
 
 
 class Migrations:
@@ -218,7 +208,8 @@ class Migrations:
                     raise_if_cancelled()
                     yield Progress(migration, step, True)
         except DatabaseUnavailable as error:
-            await self._ledger.fail(migration, self._holder, str(error))
+            sentence = error.brief if isinstance(error, DuplicateValues) else str(error)
+            await self._ledger.fail(migration, self._holder, sentence)
             raise
         finally:
             renewing.cancel()
@@ -278,7 +269,7 @@ class Migrations:
                 yield progress
 
     async def older_servers(self) -> int:
-        """How many servers of older versions are believed to live."""
+        """How many servers of older versions live, as far as anybody knows."""
         return await WorkerRepository(lease_seconds=self._lease_seconds).count_older(self.level)
 
     async def _refuse_while_older_run(self) -> None:

@@ -78,7 +78,9 @@ def test_duplicates_are_named_by_the_command_and_by_the_doctor(verbatim: Verbati
     found = {name: rest for name, *rest in cells(verbatim("doctor", status=1).stdout)}
 
     assert "email '1@example.com' (2 rows, _id: " in refused.stderr
-    assert "email '1@example.com' (2 rows, _id: " in found["Migrations"][1]
+    assert found["Migrations"][0] == "WRONG"
+    assert "values come more than once. This names them and says what to do: verbatim migrate" in found["Migrations"][1]
+    assert "1@example.com" not in found["Migrations"][1]
     stored["users"].delete_one({"name": "1"})
     assert "1 (indexes)" in verbatim("migrate").stdout
 

@@ -101,22 +101,22 @@ async def test_duplicates_end_a_server_with_a_sentence(rows: Rows, commands: Com
 async def test_old_and_new_serve_side_by_side_until_the_old_one_is_shut_out(
     old: Database, rows: Rows, commands: Commands
 ) -> None:
-    async with commands.server("old", level=4, turn_lease=2) as before, before.client() as of_old:
-        async with commands.server("new", turn_lease=2) as after, after.client() as of_new:
-            chat = await of_old.post("/api/conversations", json={"title": "by the old one"})
-            read = await of_new.get(f"/api/conversations/{chat.json()['id']}")
-            assert read.json()["title"] == "by the old one"
-            turn = {"content": "said to the new one"}
-            assert (await of_new.post(f"/api/conversations/{chat.json()['id']}/turns", json=turn)).status_code == 201
-            told = await of_old.get(f"/api/conversations/{chat.json()['id']}/messages")
-            assert [each["content"] for each in told.json()["items"]] == ["said to the new one"] * 2
-            assert await before.states() == await after.states() == (200, 200)
-            refused = await commands.run("migrate", "--contract", status=1)
-            assert "1 server of an older version still run" in refused
-            assert await before.terminate() == 0
-            assert "5 (retired_indexes)" in await commands.run("migrate", "--contract")
-            assert await after.states() == (200, 200)
-            assert (await of_new.get("/api/conversations")).status_code == 200
+    servers = commands.server("old", level=4, turn_lease=2), commands.server("new", turn_lease=2)
+    async with servers[0] as before, servers[1] as after, before.client() as of_old, after.client() as of_new:
+        chat = await of_old.post("/api/conversations", json={"title": "by the old one"})
+        read = await of_new.get(f"/api/conversations/{chat.json()['id']}")
+        assert read.json()["title"] == "by the old one"
+        turn = {"content": "said to the new one"}
+        assert (await of_new.post(f"/api/conversations/{chat.json()['id']}/turns", json=turn)).status_code == 201
+        told = await of_old.get(f"/api/conversations/{chat.json()['id']}/messages")
+        assert [each["content"] for each in told.json()["items"]] == ["said to the new one"] * 2
+        assert await before.states() == await after.states() == (200, 200)
+        refused = await commands.run("migrate", "--contract", status=1)
+        assert "1 server of an older version still run" in refused
+        assert await before.terminate() == 0
+        assert "5 (retired_indexes)" in await commands.run("migrate", "--contract")
+        assert await after.states() == (200, 200)
+        assert (await of_new.get("/api/conversations")).status_code == 200
 
     shut_out = await commands.run("serve", "--port", "0", level=4, status=1)
     assert "was migrated for Verbatim" in shut_out

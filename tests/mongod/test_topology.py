@@ -131,7 +131,7 @@ async def test_a_real_replica_set_can_do_all(database: Database) -> None:
 
     assert (topology.product.name, topology.kind, topology.modes) == ("MongoDB", "replica_set", [])
     assert topology == database.topology
-    assert topology.transactions and topology.change_streams and topology.ttl and topology.text_index
+    assert all((topology.transactions, topology.change_streams, topology.ttl, topology.text_index))
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +144,7 @@ async def alone(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
 async def test_a_standalone_server_is_refused_with_what_to_do(alone: str, tmp_path: Path) -> None:
     settings = Settings(_env_file=None, data=tmp_path, mongo_uri=alone)
 
-    with pytest.raises(DatabaseUnavailable, match="needs a replica set .*rs.initiate"):
+    with pytest.raises(DatabaseUnavailable, match=r"needs a replica set .*rs.initiate"):
         async with open_database(settings):
             raise AssertionError("a standalone server was taken")
 
@@ -166,5 +166,5 @@ async def test_a_server_that_is_away_is_one_sentence() -> None:
         raise ServerSelectionTimeoutError("connection refused")
 
     client = cast("AsyncMongoClient[dict[str, Any]]", SimpleNamespace(admin=SimpleNamespace(command=away)))
-    with pytest.raises(DatabaseUnavailable, match="cannot be reached.*connection refused"):
+    with pytest.raises(DatabaseUnavailable, match=r"cannot be reached.*connection refused"):
         await check_topology(client, "verbatim")
