@@ -118,7 +118,7 @@ async def _create(drifts: Sequence[Drift]) -> None:
         await retried(lambda: collection.create_indexes(models))  # no deadline: it takes what it takes
     except OperationFailure as error:
         if error.code == _DUPLICATE:
-            raise DatabaseUnavailable(await explain_duplicates(collection, models)) from error
+            raise await explain_duplicates(collection, models) from error
         if error.code in {_OTHER_NAME, _OTHER_KEYS}:
             names = ", ".join(str(each) for each in drifts)
             raise DatabaseUnavailable(
