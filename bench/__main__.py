@@ -17,6 +17,7 @@ from rich.table import Table
 
 from app.config import Settings
 from app.database import Database, open_database
+from app.migrations.runner import Migrations
 from bench import followers, turns
 from bench.arena import Arena, many_files
 from bench.exports import EXPORTED, exports
@@ -57,6 +58,7 @@ async def run(names: Sequence[str]) -> None:
     with many_files(), tempfile.TemporaryDirectory(prefix="vb") as folder, ExitStack() as stack:
         data = Path(folder)
         async with open_database(Settings(_env_file=None, data=data)) as database:
+            await Migrations(database).finish("expand", "migrate")
             upstream = stack.enter_context(FakeUpstream())
             litellm = None if _WITH_LITELLM.isdisjoint(names) else _litellm(console, data, upstream, stack)
             arena = Arena(console, data, database, await _admin(data, database), upstream, litellm)

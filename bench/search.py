@@ -12,6 +12,7 @@ from rich.table import Table
 
 from app.config import Settings
 from app.database import Database, prepare
+from app.migrations.runner import Migrations
 from app.services import Services, build_services
 from bench.arena import Arena
 from bench.asking import Client, Reply, check, walk
@@ -72,7 +73,9 @@ async def another_database(arena: Arena, name: str) -> AsyncIterator[Database]:
     """Another database of the same MongoDB until the block ends; so long the models are bound to it."""
     client = arena.database.client
     try:
-        yield await prepare(client, name)
+        database = await prepare(client, name)
+        await Migrations(database).finish("expand", "migrate")
+        yield database
     finally:
         await client.drop_database(name)
         await prepare(client, arena.database.name)

@@ -3,14 +3,17 @@
 import typer
 
 from app.cli import (
+    backup,
     capacity,
     doctor,
     exports,
     imports,
     keys,
+    migrate,
     openapi,
     reindex,
     replica_set,
+    restore,
     serve,
     tokens,
     training,
@@ -32,6 +35,9 @@ _app.add_typer(users.commands, name="user")
 _app.add_typer(keys.commands, name="key")
 _app.add_typer(tokens.commands, name="token")
 _app.command("doctor")(doctor.doctor)
+_app.command("migrate")(migrate.migrate)
+_app.command("backup")(backup.backup)
+_app.command("restore")(restore.restore)
 _app.command("reindex")(reindex.reindex)
 _app.command("replica-set")(replica_set.replica_set)
 _app.command("init-replica-set")(replica_set.init_replica_set)

@@ -65,6 +65,9 @@ class LocalReplicaSet:
         self._tls = make_certificates(self.folder / "tls", [_ADDRESS]) if tls else None
         options = MemberOptions(REPLICA_SET, key_file=self.folder / "key", tls=self._tls)
         self.members = [Member(mongod, self.folder / f"member-{port}", port, options) for port in self._facts.ports]
+        self.hosts = [member.host for member in self.members]
+        """Where members and clients reach them, in the same order. Change it before the block is entered, in a new
+        folder, when something stands in front of them: nothing that uses these addresses then goes past it."""
         self._stack = AsyncExitStack()
 
     @property
@@ -77,9 +80,8 @@ class LocalReplicaSet:
         return self._uri(ADMIN, self._facts.admin_password)
 
     def _uri(self, user: str, password: str) -> str:
-        hosts = ",".join(member.host for member in self.members)
         tls = "" if self._tls is None else f"&tls=true&tlsCAFile={quote(str(self._tls.authority))}"
-        return f"mongodb://{user}:{password}@{hosts}/?replicaSet={REPLICA_SET}&authSource=admin{tls}"
+        return f"mongodb://{user}:{password}@{','.join(self.hosts)}/?replicaSet={REPLICA_SET}&authSource=admin{tls}"
 
     async def __aenter__(self) -> Self:
         if not self._lock.take():
@@ -135,13 +137,13 @@ class LocalReplicaSet:
         """Make the set and its users where they are missing."""
         plan = Plan(
             REPLICA_SET,
-            [member.host for member in self.members],
+            self.hosts,
             self._facts.admin_password,
             self._facts.application_password,
             _DATABASE,
             None if self._tls is None else self._tls.authority,
         )
-        await asyncio.to_thread(initiate, plan.hosts[0], plan, seconds=_ELECTION_SECONDS)
+        await asyncio.to_thread(initiate, self.members[0].host, plan, seconds=_ELECTION_SECONDS)
         for member in self.members:
             await member.forget()
             member.credentials = plan.admin

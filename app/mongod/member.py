@@ -88,6 +88,9 @@ class Member:
             *("--wiredTigerEngineConfigString", "log=(file_max=16MB,prealloc=false)"),
             *("--setParameter", "diagnosticDataCollectionEnabled=false"),
             *("--setParameter", "transactionLifetimeLimitSeconds=5"),  # as the operations guide asks for
+            # Who copies from a member that hangs looks for another one after 2 s, not 13: a majority may need it.
+            *("--setParameter", "oplogNetworkTimeoutBufferSeconds=1"),
+            *("--setParameter", "oplogFetcherSteadyStateMaxFetcherRestarts=0"),
             *("--setParameter", "shutdownTimeoutMillisForSignaledShutdown=100"),  # nobody waits for it to hand over
             "--noscripting",
         ]

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
+from app.auth.permissions import MEANINGS, PARTS
 from app.cli import _app
 from app.config import Settings
 from app.kit.problems import _DESCRIPTIONS
@@ -45,6 +46,17 @@ def test_the_example_shows_the_defaults() -> None:
         default = field.get_default(call_default_factory=True)
         expected = json.dumps(default) if isinstance(default, bool | dict) else str(default)
         assert shown[name] == expected, name
+
+
+def test_every_scope_is_in_the_guide_with_its_meaning() -> None:
+    told = re.findall(
+        r"^\| `([a-z:]+)` \| (?:`([a-z]+)`)? ?\| (.+) \|$", (ROOT / "docs/rest.md").read_text(), re.MULTILINE
+    )
+    whole_of = {part: whole for whole, parts in PARTS.items() for part in parts}
+
+    assert [row for row in told if row[0] in MEANINGS] == [
+        (scope, whole_of.get(scope, ""), meaning) for scope, meaning in MEANINGS.items()
+    ]
 
 
 def test_every_setting_is_described() -> None:
