@@ -165,7 +165,7 @@ def _in_use(stats: dict[str, Any]) -> int:
 
 async def _operations(arena: Arena, database: Database, server: Server, owner: Owner) -> Table:
     rows = database.client[database.name].conversations.find({"owner_id": owner.id}, {"_id": 1}, limit=200)
-    ids = [row["_id"] for row in await rows.to_list()]
+    ids: list[ObjectId] = [row["_id"] for row in await rows.to_list()]
 
     def pick(number: int) -> ObjectId:
         return ids[number * 7919 % len(ids)]
