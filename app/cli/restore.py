@@ -45,7 +45,7 @@ def restore(
         settings = read_settings(data=data, database=into)
         configure_logs("error", settings.log_format)
         async with connected(settings) as client:
-            await check_topology(client)
+            await check_topology(client, settings.database)
             target = Target(client, settings.database)
             header = await _load(target, file, drop=drop)
             await prepare(client, settings.database)
