@@ -107,7 +107,9 @@ def test_too_many_that_wait_are_a_finding(verbatim: Verbatim, rows: Rows) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("step", ["search_segments_v2", "search_blocks_v2", "search_keys_v2", "search_indexes_v2", "messages"])
+@pytest.mark.parametrize(
+    "step", ["search_segments_v2", "search_blocks_v2", "search_keys_v2", "search_indexes_v2", "messages"]
+)
 def test_a_killed_process_is_followed_by_the_next(verbatim: Verbatim, rows: Rows, step: str) -> None:
     """Killed when it has just begun a segment, its blocks or its keys, when the segment counts, and when marks come."""
     insert(rows, 3000)
@@ -139,7 +141,9 @@ def test_a_killed_process_is_followed_by_the_next(verbatim: Verbatim, rows: Rows
     assert rows["messages"].count_documents({MARK: True}) == 3000
     [index] = rows["search_indexes_v2"].find()
     retired = [each["id"] for each in index.get("retired", [])]
-    written = {ObjectId(id[:12]) for name in ("search_blocks_v2", "search_keys_v2") for id in rows[name].distinct("_id")}
+    written = {
+        ObjectId(id[:12]) for name in ("search_blocks_v2", "search_keys_v2") for id in rows[name].distinct("_id")
+    }
     assert written == {*index["segments"], *retired} == set(rows["search_segments_v2"].distinct("_id"))
     for word in WORDS:
         assert searched(verbatim, word) == ids_of(rows, word)
