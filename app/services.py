@@ -33,6 +33,7 @@ from app.jobs.files import JobFiles
 from app.jobs.service import JobOptions, Jobs
 from app.kit.changes import ChangeFeed
 from app.kit.repository import Repository
+from app.kit.trace_export import exporting
 from app.kit.turnstile import Turnstile
 from app.limits.assembly import Limits, build_limits
 from app.limits.quotas import Quotas
@@ -139,7 +140,7 @@ class Services:
 @asynccontextmanager
 async def open_services(settings: Settings) -> AsyncIterator[Services]:
     """Open the database and build every service on it; closing lets running turns finish first."""
-    async with open_database(settings) as database:
+    async with exporting(settings.otel_endpoint), open_database(settings) as database:
         services = build_services(settings, database)
         try:
             yield services

@@ -1,5 +1,6 @@
 """/metrics: for Prometheus."""
 
+import asyncio
 import secrets
 
 from fastapi import APIRouter, Request
@@ -23,7 +24,7 @@ async def metrics(request: Request, services: ServicesDep) -> Response:
     if not _is_own_key(presented, services.settings.metrics_key):
         await services.database.primary.present()
         (await services.access.authenticate(presented, address_of(request.scope))).require("admin")
-    return Response(exposition(), media_type=CONTENT_TYPE_LATEST)
+    return Response(await asyncio.to_thread(exposition), media_type=CONTENT_TYPE_LATEST)
 
 
 def _is_own_key(presented: Presented, own: SecretStr | None) -> bool:
