@@ -73,7 +73,8 @@ def configure_logs(
         handlers[1].setFormatter(_formatter(shared, "json"))
     root = logging.getLogger()
     for old in root.handlers:
-        old.close()
+        if isinstance(old, QueuedFile):
+            old.close()
     root.handlers = handlers
     root.setLevel(level.upper())
     for noisy in ("pymongo", "httpx", "httpcore", "aiohttp.access", "asyncio", "opentelemetry"):

@@ -28,14 +28,14 @@ async def exporting(endpoint: str | None) -> AsyncIterator[None]:
         return
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415 an extra
-        from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
+        from opentelemetry.sdk.resources import OTELResourceDetector, Resource  # noqa: PLC0415
         from opentelemetry.sdk.trace import TracerProvider as Provider  # noqa: PLC0415
         from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
     except ImportError as error:
         sentence = "VERBATIM_OTEL_ENDPOINT needs the extra otel: pip install 'verbatim[otel]'."
         raise Unavailable(sentence) from error
-    # What the environment says of itself counts more than this.
-    resource = Resource({"service.name": "verbatim", "service.version": __version__}).merge(Resource.create())
+    named = OTELResourceDetector().detect().attributes.get("service.name", "verbatim")
+    resource = Resource.create({"service.name": named, "service.version": __version__})
     provider = Provider(resource=resource, shutdown_on_exit=False)
     exporter = OTLPSpanExporter(endpoint=f"{endpoint.rstrip('/')}{PATH}")
     provider.add_span_processor(BatchSpanProcessor(exporter))
