@@ -31,6 +31,7 @@ from app.imports.assembly import build_imports
 from app.imports.jobs import ImportJobs
 from app.jobs.files import JobFiles
 from app.jobs.service import JobOptions, Jobs
+from app.kit.backlog import Backlog
 from app.kit.changes import ChangeFeed
 from app.kit.repository import Repository
 from app.kit.trace_export import exporting
@@ -85,6 +86,7 @@ class Services:
     content_index: TextIndex
     webhooks: WebhookService
     privacy: Privacy
+    backlog: Backlog
 
     @property
     def keys(self) -> KeyService:
@@ -118,9 +120,11 @@ class Services:
         self.schedules.open()
         self.privacy.upkeep.open()
         self.imports.open()
+        self.backlog.open()
 
     async def aclose(self) -> None:
         """Let running turns finish for a while, then close what is open."""
+        await self.backlog.aclose()
         await self.privacy.upkeep.aclose()
         await self.schedules.aclose()
         await self.exports.jobs.aclose()
@@ -210,6 +214,7 @@ def build_services(settings: Settings, database: Database) -> Services:
         rooms=rooms,
         content_index=index,
         webhooks=webhooks,
+        backlog=Backlog(turns=turn_rows, exports=exports.rows, imports=imports.rows, deliveries=webhooks.deliveries),
         privacy=build_privacy(
             cursors,
             transactions,

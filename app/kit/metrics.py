@@ -64,7 +64,15 @@ calls_waiting = Gauge(
 log_rows = Histogram("verbatim_turn_log_rows", "Rows that one write of the turns' logs stores", buckets=_ROWS)
 log_seconds = Histogram("verbatim_turn_log_seconds", "What one write of the turns' logs takes", buckets=_COMMAND)
 
-exports = Counter("verbatim_exports", "Exports that ended", ["format", "outcome"])
+queue = Gauge(
+    "verbatim_queue",
+    "Work that waits in the database, up to 1000; every process shows the same",
+    ["queue"],
+    multiprocess_mode="livemax",
+)
+
+exports = Counter("verbatim_exports", "Exports that ended, as answers and as jobs", ["format", "outcome"])
+imports = Counter("verbatim_imports", "Import jobs that ended", ["outcome"])
 export_bytes = Counter("verbatim_export_bytes", "Bytes of exports that were sent or stored", ["format"])
 scans_waiting = Gauge(
     "verbatim_scans_waiting", "Searches that wait for their turn to read rows", multiprocess_mode="livesum"
