@@ -71,6 +71,9 @@ class Settings(LimitSettings, LogSettings):
     mongo_admin_password: SecretStr | None = Field(
         None, description="the admin's, for `verbatim init-replica-set` only"
     )
+    migrate: bool = Field(
+        True, description="migrate the database at the start; false: wait until `verbatim migrate` was run"
+    )
     mongod: Path | None = Field(None, description="path of the mongod to embed instead of the one that is found")
     bootstrap_key: SecretStr | None = Field(None, description="this value becomes an API key of the first admin")
 

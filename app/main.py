@@ -14,11 +14,12 @@ from app.api.chain import add_middleware
 from app.api.docs import OPENAPI_PATH, add_docs
 from app.api.openapi_security import document_credentials
 from app.api.routes import add_routes
-from app.bootstrap import ensure_admin, settle_indexes
+from app.bootstrap import ensure_admin
 from app.config import Settings
 from app.kit.problems import speak_problems
 from app.kit.streaming import Drain
 from app.log_setup import start_logs
+from app.migrations.starting import server_start
 from app.services import Services, open_services
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
@@ -31,9 +32,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_services(settings) as services:
+        async with open_services(settings, start=server_start) as services:
             await ensure_admin(services)
-            await settle_indexes(services)
             serve_with(app, services, Drain())
             _drain_on_signals(app.state.drain)
             yield

@@ -10,7 +10,7 @@ from fastapi import Depends, Query, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Send
 
-from app.api.deps import DrainDep, IdempotencyKeyHeader, IdPath, IfNoneMatch, OnceDep, Reader, ServicesDep, Writer
+from app.api.deps import DrainDep, IdempotencyKeyHeader, IdPath, IfNoneMatch, OnceDep, ServicesDep, permitted
 from app.auth.principal import Principal
 from app.imports.formats import Format
 from app.imports.mapping import parse_map
@@ -30,6 +30,8 @@ from app.services import Services
 
 PATH = "/imports"
 routes = router(PATH, "imports", responses=problem_responses(401, 403, 422, 503))
+Reader = Annotated[Principal, permitted("imports:read")]
+Writer = Annotated[Principal, permitted("imports:write")]
 MAX_WAIT_SECONDS = 60
 PIECE_BYTES = 1 << 20
 

@@ -6,15 +6,10 @@ from fastapi import FastAPI
 
 from app.api.auth import TOKEN_PATH
 from app.api.deps import BEARER
+from app.auth.permissions import MEANINGS
 from app.kit.problems import problem_responses
 
-_SCOPES = {
-    "read": "see what you may see",
-    "write": "change what is yours",
-    "export": "take it away as files",
-    "admin": "everything, of everybody",
-}
-_FLOW = {"tokenUrl": TOKEN_PATH, "refreshUrl": TOKEN_PATH, "scopes": _SCOPES}
+_FLOW = {"tokenUrl": TOKEN_PATH, "refreshUrl": TOKEN_PATH, "scopes": dict(MEANINGS)}
 _OTHERS: dict[str, dict[str, Any]] = {
     "password": {"type": "oauth2", "description": "Sign in with your e-mail", "flows": {"password": _FLOW}},
     "basic": {"type": "http", "scheme": "basic", "description": "E-mail and password, or anything and an API key"},

@@ -10,12 +10,13 @@ from typing import Any
 
 from rich.table import Table
 
-from app.cli.reindex import reindexings
 from app.cli.running import DataOption, print_table, run
-from app.config import Settings
+from app.config import SECRETS_VARIABLE, Settings
 from app.database import DOCUMENTS, check_topology
 from app.kit.clock import now
 from app.kit.errors import Invalid
+from app.migrations.indexes import drift
+from app.migrations.steps import reindexings
 from app.services import Services
 
 FREE_BYTES = 1024**3
@@ -36,13 +37,15 @@ Check = Callable[[Services], Awaitable[Finding]]
 
 
 def doctor(data: DataOption = None) -> None:
-    """Check settings, disk, database, indexes and models; exit status 1 when something is wrong."""
+    """Check settings, disk, database, migrations, indexes and models; exit status 1 when something is wrong.
+
+    Nothing is changed."""
 
     async def work(services: Services) -> Sequence[tuple[str, Finding]]:
         return [(name, await check(services)) for name, check in _CHECKS.items()]
 
     table = Table("Check", "", "Finding")
-    findings = run(data, work)
+    findings = run(data, work, looks_only=True)
     for name, finding in findings:
         table.add_row(name, "ok" if finding.is_good else "WRONG", finding.sentence)
     print_table(table)
@@ -51,7 +54,7 @@ def doctor(data: DataOption = None) -> None:
 
 
 async def _settings(_: Services) -> Finding:
-    known = {f"VERBATIM_{name}".upper() for name in Settings.model_fields}
+    known = {f"VERBATIM_{name}".upper() for name in Settings.model_fields} | {SECRETS_VARIABLE}
     unknown = sorted(name for name in os.environ if name.startswith("VERBATIM_") and name not in known)
     return Finding(not unknown, f"unknown: {', '.join(unknown)}; see .env.example" if unknown else "all known")
 
@@ -65,12 +68,25 @@ async def _disk(services: Services) -> Finding:
 
 
 async def _server(services: Services) -> Finding:
-    client = services.database.client
-    hello = await check_topology(client)
-    version = (await client.server_info())["version"]
-    kind = "a sharded cluster" if hello.get("msg") == "isdbgrid" else f"replica set {hello['setName']}"
-    members = len(hello.get("hosts", ())) or 1
-    return Finding(True, f"MongoDB {version}, {kind}, {members} member{'s' if members > 1 else ''}")
+    topology = await check_topology(services.database.client, services.database.name)
+    faults = [mode.sentence(topology) for mode in topology.modes]
+    return Finding(not faults, " ".join([str(topology), *faults]))
+
+
+async def _migrations(services: Services) -> Finding:
+    migrations = services.migrations
+    rows = await migrations.rows()
+    failed = [str(row["error"]) for row in rows.values() if row.get("state") == "failed"]
+    if failed:
+        return Finding(False, failed[0])
+    pending = await migrations.pending("expand", "migrate")
+    if pending:
+        return Finding(False, f"to be done: {', '.join(map(str, pending))}; start a server or run: verbatim migrate")
+    later = await migrations.pending("contract")
+    if later:
+        names = ", ".join(map(str, later))
+        return Finding(True, f"done; once no older server runs: verbatim migrate --contract does {names}")
+    return Finding(True, f"all {len(migrations.known)} are done")
 
 
 async def _clock(services: Services) -> Finding:
@@ -82,15 +98,19 @@ async def _clock(services: Services) -> Finding:
 
 
 async def _indexes(_: Services) -> Finding:
-    missing = []
-    for document in DOCUMENTS:
-        present = await document.get_pymongo_collection().index_information()
-        declared = [index.name for index in document.get_settings().indexes or ()]
-        missing += [f"{document.get_collection_name()}.{name}" for name in declared if name not in present]
-    return Finding(not missing, f"missing: {', '.join(missing)}; start the server once" if missing else "all there")
+    found = await drift(DOCUMENTS)
+    names = {kind: [str(each) for each in found if each.kind == kind] for kind in ("missing", "changed", "retired")}
+    faults = [f"{kind}: {', '.join(names[kind])}" for kind in ("missing", "changed") if names[kind]]
+    if faults:
+        return Finding(False, f"{'; '.join(faults)}; run: verbatim migrate --rebuild-indexes")
+    if names["retired"]:
+        return Finding(True, f"all there; of older versions: {', '.join(names['retired'])}")
+    return Finding(True, "all there")
 
 
 async def _search(services: Services) -> Finding:
+    if await services.migrations.pending("expand"):
+        return Finding(False, "cannot be looked at before the migrations are done")
     lacking = sum([await each.lacking() for each in reindexings()])
     if lacking:
         advice = f"{lacking:,} rows are read at every search of names, e-mails or titles; run: verbatim reindex"
@@ -136,6 +156,7 @@ _CHECKS: dict[str, Check] = {
     "Disk": _disk,
     "Database": _server,
     "Clock": _clock,
+    "Migrations": _migrations,
     "Indexes": _indexes,
     "Search": _search,
     "Admin": _admin,

@@ -20,7 +20,6 @@ from app.log_setup import log_output, start_logs
 LOCAL_ADDRESSES: Mapping[str, str] = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 keys
 """Where a server that listens on every address can be reached from its own machine."""
 
-
 BACKLOG = 2048
 """Connections that may wait to be accepted; the usual 128 makes a crowd that comes at once wait for a second."""
 

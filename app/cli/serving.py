@@ -7,23 +7,32 @@ import signal
 import socket
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 
 import uvicorn
+from fastapi import FastAPI
 
 from app.api.http_protocol import HttpProtocol
 from app.api.socket_protocol import SERVER_OPTIONS
-from app.bootstrap import settle_indexes
 from app.cli.running import opened
 from app.config import Settings
 from app.kit import metrics
+from app.kit.logs import logger
 from app.kit.streaming import Drain
 from app.main import build_app, serve_with
+from app.migrations.runner import Migrations, Progress
+from app.migrations.starting import server_start
 from app.turns.runner import ENDING_SECONDS
 
+_PATIENCE_SECONDS = 2.0
+"""Who comes early waits so long for migrations, which is enough for a new database; then probes are answered."""
 
-def run(settings: Settings, listener: socket.socket, when_ready: Callable[[Callable[[], None]], None]) -> None:
-    """Serve until SIGTERM or SIGINT. `when_ready` is called when requests are about to be accepted, with what stops
-    the server: called once it drains, called again it does not wait."""
+WhenReady = Callable[[Callable[[], None]], None]
+
+
+def run(settings: Settings, listener: socket.socket, when_ready: WhenReady) -> None:
+    """Serve until SIGTERM or SIGINT. `when_ready` is called when requests are about to be served, with what stops the
+    server: called once it drains, called again it does not wait."""
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(_serve(settings, listener, when_ready))
 
@@ -37,7 +46,7 @@ def loop_factory() -> type[asyncio.AbstractEventLoop] | None:
     return uvloop.Loop
 
 
-async def _serve(settings: Settings, listener: socket.socket, when_ready: Callable[[Callable[[], None]], None]) -> None:
+async def _serve(settings: Settings, listener: socket.socket, when_ready: WhenReady) -> None:
     app, drain = build_app(settings), Drain()
     config = uvicorn.Config(
         app,
@@ -53,9 +62,18 @@ async def _serve(settings: Settings, listener: socket.socket, when_ready: Callab
         # Turns are interrupted at the drain timeout, and whoever waits for one must still get its answer.
         timeout_graceful_shutdown=math.ceil(settings.drain_timeout + ENDING_SECONDS),
     )
-    server = _Server(config)
-    async with opened(settings) as services:
-        await settle_indexes(services)
+    server = _Server(config, listener)
+    try:
+        await _serve_from(app, server, drain, settings, when_ready)
+    except _StoppedEarly:
+        logger.info("stopped_before_serving")
+    finally:
+        server.should_exit = True
+        await server.finish()
+
+
+async def _serve_from(app: FastAPI, server: "_Server", drain: Drain, settings: Settings, when_ready: WhenReady) -> None:
+    async with opened(settings, start=partial(_migrate, app, server)) as services:
         serve_with(app, services, drain)
         runner = services.turns.runner
 
@@ -71,7 +89,37 @@ async def _serve(settings: Settings, listener: socket.socket, when_ready: Callab
         on_signals(stop)
         metrics.starts.inc()
         when_ready(stop)
-        await server.serve(sockets=[listener])
+        await server.run_to_end()
+
+
+async def _migrate(app: FastAPI, server: "_Server", migrations: Migrations, settings: Settings) -> None:
+    """Do or await migrations. When that takes long, the server says meanwhile that it lives and is not ready."""
+
+    def report(progress: Progress) -> None:
+        step = progress.step
+        app.state.starting = f": migration {progress.migration}, {step.done:,} of {step.total:,}"
+
+    work = asyncio.ensure_future(server_start(migrations, settings, report))
+
+    def stop() -> None:
+        server.should_exit = True  # also when the work is done and the server about to begin
+        work.cancel()
+
+    on_signals(stop)
+    try:
+        await asyncio.wait({work}, timeout=_PATIENCE_SECONDS)
+        if not work.done():
+            server.begin()
+            await asyncio.wait({work})
+    finally:
+        work.cancel()
+    if work.cancelled():
+        raise _StoppedEarly
+    await work
+
+
+class _StoppedEarly(Exception):
+    """The server was told to stop before it could serve."""
 
 
 def on_signals(stop: Callable[[], None]) -> None:
@@ -82,6 +130,26 @@ def on_signals(stop: Callable[[], None]) -> None:
 
 class _Server(uvicorn.Server):
     """A server that leaves the signals to its caller, also while the services are closed after it."""
+
+    def __init__(self, config: uvicorn.Config, listener: socket.socket) -> None:
+        super().__init__(config)
+        self._listener = listener
+        self._task: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        """Answer whoever comes, from now on, in a task of its own."""
+        if self._task is None:
+            self._task = asyncio.create_task(self.serve(sockets=[self._listener]), name="server")
+
+    async def run_to_end(self) -> None:
+        """Serve until the server is told to exit."""
+        self.begin()
+        await self.finish()
+
+    async def finish(self) -> None:
+        """Return when nobody is answered any more, if anybody ever was."""
+        if self._task is not None:
+            await self._task
 
     def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]
         return nullcontext()

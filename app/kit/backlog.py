@@ -39,7 +39,8 @@ class Backlog:
             await asyncio.wait({self._clock})
 
     async def look(self) -> None:
-        """Count all of them now."""
+        """Count all of them now, and what the event loop has to do."""
+        metrics.tasks.set(len(asyncio.all_tasks()))
         for name, queue in self._queues.items():
             metrics.queue.labels(name).set(await queue.count_waiting(MOST))
 

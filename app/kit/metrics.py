@@ -78,6 +78,8 @@ scans_waiting = Gauge(
     "verbatim_scans_waiting", "Searches that wait for their turn to read rows", multiprocess_mode="livesum"
 )
 
+tasks = Gauge("verbatim_asyncio_tasks", "Tasks of the event loop, running or waiting", multiprocess_mode="livesum")
+
 
 def exposition() -> bytes:
     """All of them, of all workers, with those of the processes themselves, in Prometheus's text format. Reads files."""
