@@ -34,7 +34,6 @@ from app.jobs.service import JobOptions, Jobs
 from app.kit.backlog import Backlog
 from app.kit.changes import ChangeFeed
 from app.kit.repository import Repository
-from app.kit.trace_export import exporting
 from app.kit.turnstile import Turnstile
 from app.limits.assembly import Limits, build_limits
 from app.limits.quotas import Quotas
@@ -129,18 +128,12 @@ class Services:
 
     async def aclose(self) -> None:
         """Let running turns finish for a while, then close what is open."""
-        await self.backlog.aclose()
-        await self.migrations.aclose()
-        await self.privacy.upkeep.aclose()
-        await self.schedules.aclose()
-        await self.exports.jobs.aclose()
-        await self.imports.jobs.aclose()
+        jobs = self.exports.jobs, self.imports.jobs
+        for each in (self.backlog, self.migrations, self.privacy.upkeep, self.schedules, *jobs):
+            await each.aclose()
         await self.turns.runner.aclose(self.settings.drain_timeout)
-        await self.limits.aclose()
-        await self.webhooks.aclose()
-        await self.rooms.aclose()
-        await self.sharing.revocations.aclose()
-        await self.housekeeping.aclose()
+        for part in (self.limits, self.webhooks, self.rooms, self.sharing.revocations, self.housekeeping):
+            await part.aclose()
         await self.content_index.aclose()
         await self.changes.aclose()
         await self.access.aclose()
@@ -151,12 +144,10 @@ class Services:
 async def open_services(settings: Settings, *, start: Start) -> AsyncIterator[Services]:
     """Open the database and build every service on it; closing lets running turns finish first.
 
-    `start`: what is done about migrations before. Raises DatabaseUnavailable when a newer version has been here.
+    `start`: what is done about migrations before; it refuses a database that a newer version has taken over.
     """
-    async with exporting(settings.otel_endpoint), open_database(settings) as database:
-        migrations = Migrations(database)
-        await migrations.check()
-        await start(migrations, settings)
+    async with open_database(settings) as database:
+        await start(Migrations(database), settings)
         services = build_services(settings, database)
         try:
             yield services

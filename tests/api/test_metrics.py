@@ -88,9 +88,10 @@ async def test_turns_commands_and_slow_queries_of_a_real_server(tmp_path: Path, 
 
 @pytest.mark.mongod
 async def test_what_waits_in_the_database_is_counted(services: Services, ana: Person) -> None:
+    principal = (await services.keys.identify(ana.key)).principal
     spec = ExportSpec(resource="messages", format="csv", filters={}, columns=None, raw=False)
     for _ in range(2):
-        await services.exports.create(ana.id, spec)
+        await services.exports.create(principal, spec)
     await services.backlog.look()
     text = exposition().decode()
 
