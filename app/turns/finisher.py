@@ -9,7 +9,7 @@ from typing import Any
 from bson import ObjectId
 
 from app.conversations.service import ConversationService
-from app.kit import metrics
+from app.kit import metrics, tracing
 from app.kit.clock import now
 from app.kit.repository import EVERYTHING, Row
 from app.kit.transactions import Transactions
@@ -140,6 +140,7 @@ def _count(turn: Row, outcome: Outcome) -> None:
     """After the transaction, which may run more than once."""
     provider, created_at = outcome.answer.get("provider") or "none", turn["created_at"]
     metrics.turns.labels(outcome.state, provider).inc()
+    tracing.note({"verbatim.turn.state": outcome.state, "gen_ai.provider.name": provider})
     metrics.turn_seconds.labels(provider).observe((now() - created_at).total_seconds())
     if outcome.first_token_at is not None:
         metrics.first_token_seconds.labels(provider).observe((outcome.first_token_at - created_at).total_seconds())
