@@ -27,6 +27,7 @@ from app.auth.model import ApiKey
 from app.auth.session_model import RefreshToken, Session
 from app.auth.signing import SigningKey
 from app.auth.throttle import LoginAttempts
+from app.backups.marks import DEPLOYMENT, unfinished_restore
 from app.config import Settings
 from app.conversations.model import Conversation, Message
 from app.conversations.share_model import Revocation, ShareLink
@@ -136,6 +137,19 @@ async def open_database(settings: Settings) -> AsyncIterator[Database]:
 
     Raises DatabaseUnavailable and MongodUnavailable, each with one sentence.
     """
+    async with connected(settings) as client:
+        topology = await check_topology(client, settings.database)
+        primary = Primary(patience=settings.failover_seconds)
+        async with primary.watched(client):
+            yield replace(await prepare(client, settings.database, primary), topology=topology)
+
+
+@asynccontextmanager
+async def connected(settings: Settings) -> AsyncIterator[AsyncMongoClient[dict[str, Any]]]:
+    """A client of that server, of whatever kind it is and whatever is in its databases.
+
+    Raises DatabaseUnavailable and MongodUnavailable, each with one sentence.
+    """
     async with AsyncExitStack() as stack:
         if settings.mongo_uri is not None:
             uri = settings.mongo_uri.get_secret_value()
@@ -145,10 +159,7 @@ async def open_database(settings: Settings) -> AsyncIterator[Database]:
             uri, login = await stack.enter_async_context(EmbeddedMongod(settings.data, mongod)), {}
         client = _client(uri, {**login, "event_listeners": listeners(settings.slow_query_seconds)})
         stack.push_async_callback(client.close)
-        topology = await check_topology(client, settings.database)
-        primary = Primary(patience=settings.failover_seconds)
-        await stack.enter_async_context(primary.watched(client))
-        yield replace(await prepare(client, settings.database, primary), topology=topology)
+        yield client
 
 
 async def prepare(client: AsyncMongoClient[dict[str, Any]], name: str, primary: Primary | None = None) -> Database:
@@ -157,6 +168,11 @@ async def prepare(client: AsyncMongoClient[dict[str, Any]], name: str, primary: 
     `primary`: what watches the client's; without it there always is one.
     """
     database = client[name]
+    if await unfinished_restore(database):
+        raise DatabaseUnavailable(
+            f"The database {name} is not whole: a restore runs, or was cut short. Run it again with the same file"
+            " (verbatim restore), or drop the database to begin anew."
+        )
     await retried(lambda: init_beanie(database=database, document_models=DOCUMENTS, skip_indexes=True))
     return Database(
         client,
@@ -219,7 +235,7 @@ async def check_topology(client: AsyncMongoClient[dict[str, Any]], name: str) ->
 
 async def _secret(database: AsyncDatabase[dict[str, Any]]) -> bytes:
     """The deployment's secret, made by whichever process comes first."""
-    collection = database["deployment"]
+    collection = database[DEPLOYMENT]
     condition = {"_id": "secret"}
     with suppress(DuplicateKeyError), pymongo.timeout(WRITE_SECONDS):  # another process may have just made it
         await collection.update_one(condition, {"$setOnInsert": {"value": secrets.token_bytes(32)}}, upsert=True)

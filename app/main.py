@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from app import __version__
 from app.api.chain import add_middleware
 from app.api.docs import OPENAPI_PATH, add_docs
-from app.api.openapi_security import document_credentials
+from app.api.openapi import complete_openapi
 from app.api.routes import add_routes
 from app.bootstrap import ensure_admin
 from app.config import Settings
@@ -67,7 +67,7 @@ def build_app(settings: Settings, lifespan: Lifespan | None = None) -> FastAPI:
         redirect_slashes=False,
     )
     speak_problems(app)
-    document_credentials(app)
+    complete_openapi(app)
     add_middleware(app, settings)
     add_routes(app)
     if settings.docs:

@@ -146,12 +146,10 @@ class Services:
 async def open_services(settings: Settings, *, start: Start) -> AsyncIterator[Services]:
     """Open the database and build every service on it; closing lets running turns finish first.
 
-    `start`: what is done about migrations before. Raises DatabaseUnavailable when a newer version has been here.
+    `start`: what is done about migrations before; it refuses a database that a newer version has taken over.
     """
     async with open_database(settings) as database:
-        migrations = Migrations(database)
-        await migrations.check()
-        await start(migrations, settings)
+        await start(Migrations(database), settings)
         services = build_services(settings, database)
         try:
             yield services

@@ -25,7 +25,8 @@ from app.config import Settings
 from app.kit.logs import configure_logs, logger
 from app.kit.streaming import Drain
 from app.main import build_app, serve_with
-from app.migrations.runner import Migrations, Progress
+from app.migrations.model import Progress
+from app.migrations.runner import Migrations
 from app.migrations.starting import server_start
 from app.turns.runner import ENDING_SECONDS
 

@@ -32,7 +32,9 @@ class ExportInput(Input):
         None, description="these, in this order; all without"
     )
     raw: bool = Field(False, description="CSV for programs: no byte order mark, no guard against formulas")
-    tz: ZoneName = Field("UTC", description="the time zone in which instants are shown; JSON Lines are always UTC")
+    tz: Annotated[str, StringConstraints(max_length=64)] = Field(
+        "UTC", description="the time zone in which instants are shown; JSON Lines are always UTC"
+    )
 
     @property
     def spec(self) -> ExportSpec:

@@ -96,7 +96,7 @@ def parse_listing(
     search = _search(resource, values, errors)
     if errors:
         kind = InvalidPattern if [error.message for error in errors] == [FORBIDDEN] else Invalid
-        raise kind("; ".join(f"{error.field}: {error.message}" for error in errors), fields=errors)
+        raise kind.of(errors)
     filtered = [resource.filters[name] for name in filters]
     return Listing(
         resource=resource,
@@ -119,6 +119,13 @@ def parse_boolean(name: str, text: str) -> bool:
         return _boolean(text)
     except ValueError as error:
         raise Invalid.field(f"query.{name}", str(error)) from error
+
+
+def check_boolean(name: str, text: str) -> list[FieldError]:
+    """What is wrong with a parameter that is 'true' or 'false'."""
+    errors: list[FieldError] = []
+    _read(errors, name, partial(_boolean, text))
+    return errors
 
 
 _PAGE_ONLY = frozenset({"limit", "after", "before", "fields", "count"})

@@ -113,7 +113,13 @@ REFUSED: list[tuple[dict[str, Any], list[str]]] = [
     ({"resource": "conversations", "filters": {"sort": "title"}}, ["body.filters.sort"]),
     ({"resource": "messages", "since": "no token"}, ["body.since"]),
     ({"resource": "messages", "more": 1}, ["body.more"]),
-]
+    (
+        {"resource": "conversations", "format": "pdf", "columns": ["hash"], "tz": "Mars", "since": "no token",
+         "filters": {"sort": "title", "nope": 1}},
+        [f"body.{each}" for each in ("since", "format", "columns", "tz", "filters.sort", "filters.nope")],
+    ),
+    ({"resource": "secrets", "format": "pdf", "tz": "Mars"}, ["body.resource", "body.format", "body.tz"]),
+]  # fmt: skip
 
 
 async def test_what_cannot_be_exported_is_refused_before_anything_is_stored(as_ana: httpx.AsyncClient) -> None:
