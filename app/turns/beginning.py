@@ -18,13 +18,13 @@ from app.kit.idempotency import fingerprint
 from app.kit.locks import KeyedLocks
 from app.kit.repository import Row, Scope
 from app.kit.transactions import Transactions
-from app.limits.model import Quota
 from app.limits.quotas import Payer, Quotas
 from app.llm.service import LanguageModels
 from app.turns.answer import Answer
 from app.turns.exchange import Exchange
 from app.turns.finisher import TurnFinisher
 from app.turns.model import TERMINAL_STATES, Turn, TurnPayer
+from app.turns.paying import payer_of
 from app.turns.repository import TurnRepository
 from app.turns.request import Known, RequestBuilder
 from app.turns.resource import STORED_TURN
@@ -249,18 +249,9 @@ class Beginnings:
                 self._run(turn, await self._finisher.wire(id))
 
     def _run(self, turn: Row, wire: dict[str, Any], known: Known | None = None) -> None:
-        answer = Answer(self._models, turn["model"], self._quotas.meter(_payer_of(turn)))
+        answer = Answer(self._models, turn["model"], self._quotas.meter(payer_of(turn)))
         log = self._runner.start(turn, wire, answer, lambda: self._requests.build(turn, known))
         self._streams.now_here(turn["_id"], log)
-
-
-def _payer_of(turn: Row) -> Payer:
-    """Of a turn that was stored before there were payers, its owner."""
-    payer = turn.get("payer")
-    if payer is None:
-        return Payer(turn["owner_id"])
-    quota = payer["key_quota"]
-    return Payer(payer["user_id"], payer["key_id"], None if quota is None else Quota(**quota))
 
 
 def _in_progress(sentence: str, turn_id: ObjectId) -> TurnInProgress:
