@@ -24,6 +24,7 @@ from bench.peers import Pace
 from bench.processes import cpu_seconds
 from bench.search import another_database, services_of, transcripts
 from bench.server import Server
+from bench.sizes import reusable
 from bench.stored import Owner, Row, Stored, message_row, message_template, store
 from bench.streams import Target, run_streams
 from bench.tables import table
@@ -117,8 +118,12 @@ async def _stored(arena: Arena, database: Database, corpus: Corpus) -> Stored:
     since = await _cluster_time(database)
     async with services_of(database) as services:
         await catch_up(services)
-    written = await _oplog(database, since) / stored.text_bytes
-    arena.console.print(f"Scale: indexing added {written:.2f} bytes to the oplog for each byte of text.")
+    marks = await _oplog(database, since, {"ns": f"{database.name}.messages"})
+    rest = await _oplog(database, since) - marks
+    arena.console.print(
+        f"Scale: indexing added to the oplog {marks / len(stored.texts):,.0f} bytes for each message,"
+        f" and {rest / stored.text_bytes:.2f} for each byte of text."
+    )
     return stored
 
 
@@ -147,15 +152,20 @@ async def _sizes(database: Database, stored: Stored) -> Table:
         made.add_row(
             name,
             f"{stats['count']:,}",
-            *(f"{stats[size] / count:,.0f}" for size in ("size", "storageSize", "totalIndexSize")),
+            *(f"{size / count:,.0f}" for size in (stats["size"], _in_use(stats), stats["totalIndexSize"])),
             str(stats["nindexes"]),
         )
     return made
 
 
+def _in_use(stats: dict[str, Any]) -> int:
+    """Bytes on disk without room that is written to again."""
+    return int(stats["storageSize"]) - reusable(stats)
+
+
 async def _operations(arena: Arena, database: Database, server: Server, owner: Owner) -> Table:
     rows = database.client[database.name].conversations.find({"owner_id": owner.id}, {"_id": 1}, limit=200)
-    ids = [row["_id"] for row in await rows.to_list()]
+    ids: list[ObjectId] = [row["_id"] for row in await rows.to_list()]
 
     def pick(number: int) -> ObjectId:
         return ids[number * 7919 % len(ids)]
@@ -222,7 +232,7 @@ async def _turns(arena: Arena, database: Database, server: Server, owner: Owner)
     made.add_row(
         *(f"{own:.1f}", f"{other:.1f}", f"{_PACE.seconds * 1000 / own:,.0f}", f"{written / _TURNS:,.0f}"),
         f"{events['count'] / (_TURNS + _CLIENTS):.1f}",
-        *(f"{events[size] / events['count']:,.0f}" for size in ("size", "storageSize", "totalIndexSize")),
+        *(f"{size / events['count']:,.0f}" for size in (events["size"], _in_use(events), events["totalIndexSize"])),
     )
     return made
 
@@ -233,11 +243,11 @@ async def _cluster_time(database: Database) -> Timestamp:
     return at
 
 
-async def _oplog(database: Database, since: Timestamp) -> int:
+async def _oplog(database: Database, since: Timestamp, condition: Mapping[str, Any] | None = None) -> int:
     """Bytes of the log of writes since then."""
     steps: list[dict[str, Any]] = [
-        {"$match": {"ts": {"$gt": since}}},
+        {"$match": {"ts": {"$gt": since}, **(condition or {})}},
         {"$group": {"_id": None, "bytes": {"$sum": {"$bsonSize": "$$ROOT"}}}},
     ]
-    (found,) = await (await database.client["local"]["oplog.rs"].aggregate(steps)).to_list()
-    return int(found["bytes"])
+    found = await (await database.client["local"]["oplog.rs"].aggregate(steps)).to_list()
+    return int(found[0]["bytes"]) if found else 0

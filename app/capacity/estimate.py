@@ -162,12 +162,13 @@ def _answer_seconds(demand: Demand) -> float:
 
 
 def _events(demand: Demand) -> float:
-    return 1 + _answer_seconds(demand) * F.events_a_second.value
+    """Of one turn: the first piece and the end, and in between as many as its answer lasts."""
+    return 2 + demand.characters / F.characters_a_second.value * F.events_a_second.value
 
 
 def _cores(turns_a_second: float, demand: Demand) -> tuple[float, float]:
     """Busy processors of the servers, and of MongoDB where all writes go to one primary."""
-    length = demand.characters / F.measured_characters.value
+    length = max(1.0, demand.characters / F.measured_characters.value)
     reads = turns_a_second * demand.reads_a_turn
     api = turns_a_second * F.turn_api_ms.value * length + reads * F.read_api_ms.value
     mongod = turns_a_second * F.turn_mongod_ms.value * length + reads * F.read_mongod_ms.value
@@ -179,9 +180,7 @@ def _oplog(demand: Demand, turns_a_day: float) -> float:
     """Bytes a day: a turn's own, its question once and its answer twice (piece by piece, and whole), and the index of
     messages, which is written anew each time that segments are merged."""
     text = demand.characters * demand.bytes_a_character
-    events = _events(demand) * F.event_oplog_bytes.value
+    turn = F.turn_oplog_bytes.value + _events(demand) * F.event_oplog_bytes.value + 3 * text
     messages = turns_a_day * 2
     merges = 1 + math.log(max(messages * demand.retention_days / F.segment_messages.value, 1), F.merged_at_once.value)
-    return (
-        turns_a_day * (F.turn_oplog_bytes.value + events + 3 * text) + messages * text * F.search_oplog.value * merges
-    )
+    return turns_a_day * turn + messages * (F.mark_oplog.value + text * F.search_oplog.value * merges)

@@ -110,4 +110,4 @@ def _needed(reckoned: Estimate, demand: Demand) -> Table:
 
 
 def _size(bytes_: float) -> str:
-    return f"{bytes_ / GIB:,.1f} GiB" if bytes_ >= GIB / 10 else f"{bytes_ / 1024**2:,.1f} MiB"
+    return f"{bytes_ / GIB:,.1f} GiB" if bytes_ >= GIB else f"{bytes_ / 1024**2:,.1f} MiB"

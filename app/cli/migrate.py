@@ -1,5 +1,6 @@
 """`verbatim migrate`: what a newer version needs of the database, before its servers start or beside them."""
 
+import asyncio
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -14,8 +15,7 @@ from app.cli.running import DataOption, console, print_table, run
 from app.database import DOCUMENTS
 from app.kit.repository import Row
 from app.migrations.indexes import drift
-from app.migrations.model import Migration
-from app.migrations.runner import Progress
+from app.migrations.model import Migration, Progress
 from app.services import Services
 
 TO_BE_DONE = 3
@@ -63,10 +63,14 @@ def migrate(
 
     async def work(services: Services) -> list[Migration]:
         migrations = services.migrations
-        done = await _shown(migrations.rebuild_indexes()) if rebuild_indexes else []
-        done += await _shown(migrations.run("expand", "migrate"))
-        if contract:
-            done += await _shown(migrations.contract())
+        try:
+            done = await _shown(migrations.rebuild_indexes()) if rebuild_indexes else []
+            done += await _shown(migrations.run("expand", "migrate"))
+            if contract:
+                done += await _shown(migrations.contract())
+        except asyncio.CancelledError:
+            console.print("Ended before it was done; run it again and it goes on from here.")
+            raise
         return list(dict.fromkeys(done))
 
     done = run(data, work, looks_only=True)
@@ -109,7 +113,7 @@ async def _shown(steps: AsyncGenerator[Progress, None]) -> list[Migration]:
                 migration, step = progress.migration, progress.step
                 if migration.number not in tasks:
                     tasks[migration.number] = bars.add_task(str(migration), total=None, what="")
-                what = step.what if progress.is_ours else f"another process does it {step.what}"
+                what = step.what if progress.is_ours else f"{step.what}, done by {progress.holder}"
                 bars.update(tasks[migration.number], completed=step.done, total=step.total or None, what=what)
                 if progress.is_ours:
                     done[migration] = None

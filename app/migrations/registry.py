@@ -24,6 +24,7 @@ MIGRATIONS: Sequence[Migration] = (
         "expand",
         "drop a unique index of the first shape of turns' events, which no new event passes",
         steps.free_turn_events,
+        is_due=steps.is_closed_to_turn_events,
     ),
     Migration(
         3,
@@ -47,6 +48,20 @@ MIGRATIONS: Sequence[Migration] = (
         "drop indexes that only older versions use",
         steps.drop_retired_indexes,
         is_due=steps.has_retired_indexes,
+    ),
+    Migration(
+        6,
+        "normal_forms",
+        "migrate",
+        "normal forms of messages that were stored without, so that full width is found by half width",
+        steps.give_forms,
+    ),
+    Migration(
+        7,
+        "retired_search",
+        "contract",
+        "drop the first form of the search index, which only older versions use",
+        steps.drop_retired_search,
     ),
 )
 

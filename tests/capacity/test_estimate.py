@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from app.capacity.estimate import GIB, Demand, Member, estimate
 from app.capacity.figures import FIGURES, named
 from app.cli import _app
+from app.cli.capacity import _size
 
 PAGE = Path(__file__).parents[2] / "docs" / "scale-out.md"
 USUAL = Demand(users=10_000)
@@ -126,3 +127,13 @@ def test_the_page_shows_every_figure_as_it_is() -> None:
     assert {name: float(value.replace(",", "")) for name, value in shown.items()} == {
         name: figure.value for name, figure in named().items()
     }
+
+
+def test_the_page_shows_what_a_million_messages_come_to() -> None:
+    page = PAGE.read_text()
+    for each in estimate(Demand(users=1000, messages_a_day=10, retention_days=100), Member()).stored:
+        row = re.search(rf"^\| {each.name} \| ([\d,]+) \|(?: [\d,.]+ [GM]iB \|){{3}}$", page, re.MULTILINE)
+        assert (each.name == "users") == (row is None)
+        if row is not None:
+            assert row.group(1) == f"{each.documents:,.0f}"
+            assert " | ".join(_size(size) for size in (each.bson, each.disk, each.indexes)) in row.group()
