@@ -262,7 +262,7 @@ def _build_turns(
     events = EventRepository()
     finisher = TurnFinisher(rows, events, conversations, database.transactions)
     options = AftermathOptions(settings.helper_model, settings.auto_titles)
-    aftermath = Aftermath(rows, conversations, models, options)
+    aftermath = Aftermath(rows, conversations, models, quotas, options)
 
     async def go_on(id: ObjectId) -> None:
         await beginnings.go_on(id)

@@ -31,7 +31,7 @@ OPTIONS = (
     "--no-proxy-server",
     "--remote-debugging-port=0",
 )
-_PATIENCE = 60.0
+_PATIENCE = 90.0
 _NOTE_VIOLATIONS = """
 window.violations = [];
 document.addEventListener("securitypolicyviolation", (event) =>
@@ -81,18 +81,15 @@ class Browser:
         return str(await self.evaluate(_WAIT_FOR % f"{has_part} && {element}.textContent"))
 
     async def click(self, selector: str) -> None:
-        """Press the middle of an element with the mouse, once it is there and can be seen."""
+        """Click an element, once it is there and shown. No mouse moves: where that is can wait for a picture long."""
         element = f"document.querySelector({json.dumps(selector)})"
         await self.evaluate(_WAIT_FOR % f"!!{element}?.getClientRects().length")
-        await self.evaluate(f"{element}.scrollIntoView({{block: 'center', behavior: 'instant'}})")
-        middle = "({x, y, width, height}) => ({x: x + width / 2, y: y + height / 2})"
-        place = await self.evaluate(f"({middle})({element}.getBoundingClientRect())")
-        for kind in ("mousePressed", "mouseReleased"):
-            await self._call("Input.dispatchMouseEvent", type=kind, button="left", clickCount=1, **place)
+        await self.evaluate(f"{element}.click()")
 
     async def enter(self, selector: str, text: str) -> None:
-        """Click into a field and enter a text."""
+        """Enter a text into a field, as a keyboard does."""
         await self.click(selector)
+        await self.evaluate(f"document.querySelector({json.dumps(selector)}).focus()")
         await self._call("Input.insertText", text=text)
 
     async def violations(self) -> list[str]:

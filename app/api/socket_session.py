@@ -14,16 +14,18 @@ from pymongo.errors import PyMongoError
 from starlette.types import Message
 from starlette.websockets import WebSocket
 
+from app.api.audit_trail import note_refusal_in_socket
 from app.api.rate_limits import admit
 from app.api.socket_outbox import Gone, Outbox
 from app.api.socket_protocol import MAX_MESSAGE_BYTES
 from app.api.socket_requests import Requests
-from app.api.socket_schemas import AnyMessage, AuthMessage, Malformed, parse
+from app.api.socket_schemas import AnyMessage, AuthMessage, Malformed, parse, target_of
 from app.auth.credentials import Bearer, Presented
 from app.auth.principal import Principal
 from app.kit import tracing
 from app.kit.errors import (
     Conflict,
+    Forbidden,
     Invalid,
     PayloadTooLarge,
     TooManyLogins,
@@ -208,6 +210,7 @@ class Session:
         """Handle one message; whatever is wrong with it, the socket stays open."""
         id: str | None = None
         is_write = False
+        request: AnyMessage | None = None
         try:
             request = await self._parse(message)
             id, is_write = request.id, request.type not in _READS
@@ -222,6 +225,10 @@ class Session:
             raise
         except Malformed as malformed:
             await self._refuse(malformed.id, malformed.error, is_write=False)
+        except Forbidden as error:
+            if request is not None:
+                await note_refusal_in_socket(self._websocket.scope, principal, request.type, *target_of(request))
+            await self._refuse(id, error, is_write=is_write)
         except Exception as error:  # noqa: BLE001 as a request's: it is told, and its socket goes on
             await self._refuse(id, error, is_write=is_write)
 

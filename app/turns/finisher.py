@@ -67,11 +67,18 @@ class TurnFinisher:
         `said`: the deltas that come with the end. When the turn is not that worker's any more nothing is written and
         the answer is None; when the log has grown otherwise, LogTaken is raised.
         """
+        await self.supersede(turn)
         async with self._slots, self._conversations.alone(turn["conversation_id"]):
             ended = await self._transactions.run(lambda: self._write(turn, outcome, worker, last, said))
         if ended is not None:
             _count(turn, outcome)
         return ended
+
+    async def supersede(self, turn: Row) -> None:
+        """Take out of the exchange what was too much for the transaction in which the turn began."""
+        span = turn.get("supersedes")
+        if span is not None:
+            await self._conversations.messages.supersede(turn["conversation_id"], **span)
 
     async def wire(self, turn_id: ObjectId) -> dict[str, Any]:
         """The turn with its messages, as it is stored; raises NotFound when it was purged."""
