@@ -27,17 +27,22 @@ from app.auth.model import ApiKey
 from app.auth.session_model import RefreshToken, Session
 from app.auth.signing import SigningKey
 from app.auth.throttle import LoginAttempts
+from app.backups.marks import DEPLOYMENT, unfinished_restore
 from app.config import Settings
 from app.conversations.model import Conversation, Message
 from app.conversations.share_model import Revocation, ShareLink
 from app.exports.model import ExportJob, ExportSchedule
 from app.imports.model import ImportJob
 from app.jobs.model import FileChunk
-from app.kit.deadlines import READ_SECONDS, WRITE_SECONDS
+from app.kit.clock import now
+from app.kit.deadlines import PROBE_SECONDS, READ_SECONDS, WRITE_SECONDS
 from app.kit.idempotency import IdempotencyRecord
 from app.kit.logs import logger
 from app.kit.monitoring import listeners
 from app.kit.paging import Cursors
+from app.kit.primary import Primary
+from app.kit.probing import Probe
+from app.kit.trace_export import exporting
 from app.kit.transactions import Transactions
 from app.limits.model import RateCount, Spending
 from app.mongod import EmbeddedMongod, find_mongod
@@ -120,18 +125,29 @@ class Database:
     name: str
     cursors: Cursors
     transactions: Transactions
+    primary: Primary
+    writable: Probe
+    """Raises PyMongoError unless a primary answers and a majority has stored what it writes."""
     topology: Topology | None = None
     """What the server was at the start; None where it cannot be asked, as in tests without one."""
-
-    async def ping(self) -> None:
-        """Raises PyMongoError unless a primary answers."""
-        with pymongo.timeout(2):
-            await self.client[self.name].command("ping")
 
 
 @asynccontextmanager
 async def open_database(settings: Settings) -> AsyncIterator[Database]:
     """The database of `VERBATIM_MONGO_URI`, or the embedded one of the data folder.
+
+    Raises DatabaseUnavailable and MongodUnavailable, each with one sentence.
+    """
+    async with connected(settings) as client:
+        topology = await check_topology(client, settings.database)
+        primary = Primary(patience=settings.failover_seconds)
+        async with primary.watched(client):
+            yield replace(await prepare(client, settings.database, primary), topology=topology)
+
+
+@asynccontextmanager
+async def connected(settings: Settings) -> AsyncIterator[AsyncMongoClient[dict[str, Any]]]:
+    """A client of that server, of whatever kind it is and whatever is in its databases.
 
     Raises DatabaseUnavailable and MongodUnavailable, each with one sentence.
     """
@@ -142,17 +158,38 @@ async def open_database(settings: Settings) -> AsyncIterator[Database]:
         else:
             mongod = await asyncio.to_thread(find_mongod, settings.mongod)
             uri, login = await stack.enter_async_context(EmbeddedMongod(settings.data, mongod)), {}
+        # Before there is a client, which only then tells of its commands.
+        await stack.enter_async_context(exporting(settings.otel_endpoint))
         client = _client(uri, {**login, "event_listeners": listeners(settings.slow_query_seconds)})
         stack.push_async_callback(client.close)
-        topology = await check_topology(client, settings.database)
-        yield replace(await prepare(client, settings.database), topology=topology)
+        yield client
 
 
-async def prepare(client: AsyncMongoClient[dict[str, Any]], name: str) -> Database:
-    """Bind the documents to the database, and read its secret."""
+async def prepare(client: AsyncMongoClient[dict[str, Any]], name: str, primary: Primary | None = None) -> Database:
+    """Bind the documents to the database, and read its secret.
+
+    `primary`: what watches the client's; without it there always is one.
+    """
     database = client[name]
+    if await unfinished_restore(database):
+        raise DatabaseUnavailable(
+            f"The database {name} is not whole: a restore runs, or was cut short. Run it again with the same file"
+            " (verbatim restore), or drop the database to begin anew."
+        )
     await retried(lambda: init_beanie(database=database, document_models=DOCUMENTS, skip_indexes=True))
-    return Database(client, name, Cursors(await _secret(database)), Transactions(client))
+    return Database(
+        client,
+        name,
+        Cursors(await _secret(database)),
+        Transactions(client),
+        primary or Primary(patience=0),
+        Probe(lambda: _write(database)),
+    )
+
+
+async def _write(database: AsyncDatabase[dict[str, Any]]) -> None:
+    with pymongo.timeout(PROBE_SECONDS):
+        await database["deployment"].update_one({"_id": "probe"}, {"$set": {"written_at": now()}}, upsert=True)
 
 
 async def retried(work: Callable[[], Awaitable[T]]) -> T:
@@ -201,7 +238,7 @@ async def check_topology(client: AsyncMongoClient[dict[str, Any]], name: str) ->
 
 async def _secret(database: AsyncDatabase[dict[str, Any]]) -> bytes:
     """The deployment's secret, made by whichever process comes first."""
-    collection = database["deployment"]
+    collection = database[DEPLOYMENT]
     condition = {"_id": "secret"}
     with suppress(DuplicateKeyError), pymongo.timeout(WRITE_SECONDS):  # another process may have just made it
         await collection.update_one(condition, {"$setOnInsert": {"value": secrets.token_bytes(32)}}, upsert=True)

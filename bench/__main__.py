@@ -23,8 +23,10 @@ from bench.arena import Arena, many_files
 from bench.exports import EXPORTED, exports
 from bench.peers import FakeUpstream, LiteLLM
 from bench.rest import rest
+from bench.scale import scale
 from bench.search import DATA, MESSAGES, search
 from bench.server import Server
+from bench.sharding import sharding
 
 LITELLM = "BENCH_LITELLM"
 
@@ -38,6 +40,8 @@ MEASUREMENTS: Mapping[str, Callable[[Arena], Awaitable[Sequence[Table]]]] = {
     "across": followers.across,
     "memory": followers.memory,
     "search": search,
+    "scale": scale,
+    "sharding": sharding,
 }
 _VARIABLES = f"""environment:
   {LITELLM}   path of LiteLLM's executable, which is else left out

@@ -5,6 +5,8 @@ out the tests marked `mongod`.
 """
 
 import asyncio
+import io
+import logging
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import nullcontext
@@ -24,11 +26,12 @@ from pymongo import AsyncMongoClient
 
 from app.api.http_protocol import HttpProtocol
 from app.api.socket_protocol import SERVER_OPTIONS
-from app.auth.model import PERMISSIONS
+from app.auth.permissions import WHOLES
 from app.auth.schemas import KeyCreate
 from app.config import Settings
 from app.database import CLIENT_OPTIONS, DOCUMENTS, Database, check_topology, prepare
 from app.kit import security
+from app.kit.logs import configure_logs, logger
 from app.kit.streaming import Drain
 from app.main import build_app, serve_with
 from app.migrations.runner import Migrations
@@ -138,6 +141,23 @@ def cheap_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def lines() -> Iterator[io.StringIO]:
+    """What is logged, as JSON lines."""
+    root = logging.getLogger()
+    handlers, level, config = root.handlers, root.level, structlog.get_config()
+    configure_logs("info", "json")
+    written = io.StringIO()
+    handler = root.handlers[0]
+    assert isinstance(handler, logging.StreamHandler)
+    handler.setStream(written)
+    yield written
+    root.handlers = handlers
+    root.setLevel(level)
+    structlog.configure(**config)
+    vars(logger).pop("bind", None)  # it has kept what was configured here
+
+
+@pytest.fixture
 def blocking_is_an_error() -> Iterator[BlockBuster]:
     """Blocking calls in the event loop fail the test that asked for this."""
     with blockbuster_ctx("app") as guard:
@@ -159,7 +179,7 @@ class Person:
 
 async def make_person(services: Services, name: str, role: Role = "user") -> Person:
     row = await services.users.create(UserCreate(email=f"{name}@example.com", name=name.capitalize(), role=role))
-    _, key = await services.keys.create(row["_id"], KeyCreate(name="test", scopes=list(PERMISSIONS)))
+    _, key = await services.keys.create(row["_id"], KeyCreate(name="test", scopes=list(WHOLES)))
     return Person(row["_id"], row["email"], key)
 
 

@@ -8,10 +8,11 @@ from pymongo.errors import PyMongoError
 from starlette.responses import Response
 
 from app import __version__
-from app.api.deps import DrainDep, Reader, ServicesDep
+from app.api.deps import Anyone, DrainDep, ServicesDep
 from app.kit.errors import Unavailable
 from app.kit.export import FORMATS
 from app.kit.listing import MAX_LIMIT
+from app.kit.primary import RETRY_SECONDS
 from app.kit.problems import problem_responses
 from app.kit.responses import JSON
 from app.kit.search import MATCHES
@@ -62,19 +63,23 @@ async def live() -> Response:
 
 @routes.get("/health/ready", response_model=Health, responses=problem_responses(503))
 async def ready(services: ServicesDep, drain: DrainDep) -> Response:
-    """200 when requests can be served: a primary answers, migrations are done, the server is not shutting down."""
+    """200 when requests can be served: the server is not shutting down, the database has a primary, a majority of its
+    members stores what is written, and migrations are done."""
     if drain.has_started:
         raise Unavailable("The server is shutting down.")
+    if services.database.primary.is_away:
+        raise Unavailable("The database has no primary that answers.", retry_after=RETRY_SECONDS)
     try:
-        await services.database.ping()
+        await services.database.writable()
         await services.migrations.assure()
     except PyMongoError as error:
-        raise Unavailable("The database has no primary that answers.", retry_after=2) from error
+        sentence = "The database has a primary, but no majority of its members has stored a write in time."
+        raise Unavailable(sentence, retry_after=RETRY_SECONDS) from error
     return JSON({"status": "ok"})
 
 
 @routes.get("/capabilities", response_model=Capabilities, responses=problem_responses(401, 403, 503))
-async def capabilities(_: Reader, services: ServicesDep) -> Response:
+async def capabilities(_: Anyone, services: ServicesDep) -> Response:
     """What this server offers; a provider's model is named `provider:model`."""
     settings = services.settings
     body: dict[str, Any] = {

@@ -3,6 +3,8 @@
 import typer
 
 from app.cli import (
+    backup,
+    capacity,
     doctor,
     exports,
     imports,
@@ -11,6 +13,7 @@ from app.cli import (
     openapi,
     reindex,
     replica_set,
+    restore,
     serve,
     tokens,
     training,
@@ -33,9 +36,13 @@ _app.add_typer(keys.commands, name="key")
 _app.add_typer(tokens.commands, name="token")
 _app.command("doctor")(doctor.doctor)
 _app.command("migrate")(migrate.migrate)
+_app.command("backup")(backup.backup)
+_app.command("restore")(restore.restore)
 _app.command("reindex")(reindex.reindex)
 _app.command("replica-set")(replica_set.replica_set)
 _app.command("init-replica-set")(replica_set.init_replica_set)
+_app.command("make-certificates")(replica_set.make_members_certificates)
+_app.command("capacity")(capacity.capacity)
 _app.command("openapi")(openapi.openapi)
 
 

@@ -9,11 +9,12 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 from pydantic import BaseModel, ValidationError
-from pymongo.errors import PyMongoError
+from pymongo.errors import OperationFailure, PyMongoError
 from rich.console import Console
 from rich.table import Table
 
 from app.audit.actor import Actor, acting
+from app.backups.failures import BackupFailed
 from app.bootstrap import KEY_FILE, ensure_admin
 from app.config import Settings
 from app.database import DatabaseUnavailable
@@ -71,13 +72,19 @@ def sentences() -> Iterator[None]:
     """End with exit status 1 and one sentence for what is not a fault of the program."""
     try:
         yield
-    except (DatabaseUnavailable, MongodUnavailable, UnreadableSource, VerbatimError) as error:
+    except (BackupFailed, DatabaseUnavailable, MongodUnavailable, UnreadableSource, VerbatimError) as error:
         _complain(str(error))
         sys.exit(1)
     except PyMongoError as error:
         known = as_verbatim_error(error, is_write=True)
-        _complain(known.detail if known else f"The database failed: {type(error).__name__}")
+        _complain(known.detail if known else f"The database failed: {name_of(error)}.")
         sys.exit(1)
+
+
+def name_of(error: PyMongoError) -> str:
+    """What the server calls it; its message may show what people wrote."""
+    details = error.details if isinstance(error, OperationFailure) else None
+    return str((details or {}).get("codeName") or type(error).__name__)
 
 
 def _complain(sentence: str) -> None:
@@ -97,9 +104,14 @@ def run(data: Path | None, work: Callable[[Services], Coroutine[Any, Any, T]], *
             with acting(Actor("command")):
                 return await work(services)
 
+    return run_async(with_services)
+
+
+def run_async(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run `work`; what goes wrong is one sentence, and Ctrl-C ends with status 130."""
     with sentences():
         try:
-            return asyncio.run(with_services())
+            return asyncio.run(work())
         except KeyboardInterrupt:
             sys.exit(130)
 

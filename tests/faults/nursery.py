@@ -60,8 +60,8 @@ class Child:
 class ForkedServer(ServerProcess):
     """A server from the nursery."""
 
-    def __init__(self, nursery: "Nursery", data: Path, **settings: Any) -> None:
-        super().__init__(data, **settings)
+    def __init__(self, nursery: "Nursery", data: Path, *options: str, **settings: Any) -> None:
+        super().__init__(data, *options, **settings)
         self._nursery = nursery
 
     async def _spawn(self) -> Child:
@@ -85,9 +85,9 @@ class Nursery:
         self._statuses: dict[int, asyncio.Future[int]] = {}
         self._listener: asyncio.Task[None] | None = None
 
-    def server(self, data: Path, **settings: Any) -> ForkedServer:
-        """A server that is started when its context is entered."""
-        return ForkedServer(self, data, **settings)
+    def server(self, data: Path, *options: str, **settings: Any) -> ForkedServer:
+        """A server that is started when its context is entered; `options` of `verbatim serve`."""
+        return ForkedServer(self, data, *options, **settings)
 
     async def fork(self, arguments: list[str], settings: dict[str, str], folder: Path, log: int) -> Child:
         """Run `verbatim` with these arguments; `log`: where standard error goes."""
