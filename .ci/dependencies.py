@@ -103,8 +103,8 @@ def _installed(declared: list[Requirement]) -> Iterator[tuple[str, Distribution]
 
 def _licence(found: Distribution) -> str:
     classifiers = [each for each in found.metadata.get_all("Classifier") or () if each.startswith("License")]
-    named = [found.metadata.get("License-Expression"), *classifiers, (found.metadata.get("License") or "")[:200]]
-    return "; ".join(each for each in named if each)
+    named = [line for key in ("License-Expression", "License") for line in found.metadata.get_all(key) or ()]
+    return "; ".join(each[:200] for each in (*classifiers, *named))
 
 
 def audit(program: str) -> int:

@@ -3,9 +3,11 @@
 import json
 import os
 import stat
+from collections.abc import Mapping
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -31,10 +33,10 @@ def dependencies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return module
 
 
-def auditor(folder: Path, packages: list[dict[str, object]]) -> str:
+def auditor(folder: Path, *packages: Mapping[str, Any]) -> str:
     """A pip-audit that says this."""
     answer, program = folder / "said.json", folder / "pip-audit"
-    answer.write_text(json.dumps({"dependencies": packages, "fixes": []}))
+    answer.write_text(json.dumps({"dependencies": list(packages), "fixes": []}))
     program.write_text(ANSWER.format(answer=answer))
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     return str(program)
@@ -74,19 +76,17 @@ def test_a_known_weakness_fails_the_audit(
     weak = {"name": "h11", "version": "0.14", "vulns": [{"id": "CVE-2025-1", "fix_versions": ["0.16"]}]}
     sound = {"name": "anyio", "version": "4", "vulns": []}
 
-    assert dependencies.main(["audit", auditor(tmp_path, [weak, sound])]) == 1
+    assert dependencies.main(["audit", auditor(tmp_path, weak, sound)]) == 1
     said = capsys.readouterr().out
     assert "h11 0.14: CVE-2025-1, mended in 0.16" in said
     assert "2 pinned packages were audited" in said
 
 
-@pytest.mark.parametrize(
-    "packages", [[], [{"name": "h11", "skip_reason": "not found"}]], ids=["nothing", "nobody knows"]
-)
+@pytest.mark.parametrize("packages", [[], [{"name": "h11", "skip_reason": "not found"}]], ids=["none", "unknown"])
 def test_an_audit_that_could_ask_nobody_says_so(
-    dependencies: ModuleType, tmp_path: Path, packages: list[dict[str, object]], capsys: pytest.CaptureFixture[str]
+    dependencies: ModuleType, tmp_path: Path, packages: list[dict[str, str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert dependencies.main(["audit", auditor(tmp_path, packages)]) == 0
+    assert dependencies.main(["audit", auditor(tmp_path, *packages)]) == 0
     assert capsys.readouterr().out.startswith("SKIPPED")
 
 
