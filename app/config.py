@@ -69,6 +69,9 @@ class Settings(LimitSettings):
     mongo_admin_password: SecretStr | None = Field(
         None, description="the admin's, for `verbatim init-replica-set` only"
     )
+    migrate: bool = Field(
+        True, description="migrate the database at the start; false: wait until `verbatim migrate` was run"
+    )
     mongod: Path | None = Field(None, description="path of the mongod to embed instead of the one that is found")
     bootstrap_key: SecretStr | None = Field(None, description="this value becomes an API key of the first admin")
 
@@ -108,6 +111,9 @@ class Settings(LimitSettings):
         True, description="take part in building the index of messages; one process at a time does it"
     )
     max_scans_per_user: int = Field(1, ge=1, description="those of one user")
+    failover_seconds: float = Field(
+        15, ge=0, le=120, description="seconds that requests wait while MongoDB has no primary; then 503 at once"
+    )
     drain_timeout: float = Field(20, ge=0, description="seconds that running requests and turns get at shutdown")
     helper_model: str | None = Field(
         None, description="model of titles and suggested questions; the turn's own when left out"

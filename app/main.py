@@ -12,13 +12,14 @@ from fastapi import FastAPI
 from app import __version__
 from app.api.chain import add_middleware
 from app.api.docs import OPENAPI_PATH, add_docs
-from app.api.openapi_security import document_credentials
+from app.api.openapi import complete_openapi
 from app.api.routes import add_routes
-from app.bootstrap import ensure_admin, settle_indexes
+from app.bootstrap import ensure_admin
 from app.config import Settings
 from app.kit.logs import configure_logs
 from app.kit.problems import speak_problems
 from app.kit.streaming import Drain
+from app.migrations.starting import server_start
 from app.services import Services, open_services
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
@@ -31,9 +32,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_services(settings) as services:
+        async with open_services(settings, start=server_start) as services:
             await ensure_admin(services)
-            await settle_indexes(services)
             serve_with(app, services, Drain())
             _drain_on_signals(app.state.drain)
             yield
@@ -48,6 +48,7 @@ def serve_with(app: FastAPI, services: Services, drain: Drain) -> None:
     services.open()
     runner = services.turns.runner
     drain.then(lambda: runner.stop(services.settings.drain_timeout))
+    drain.then(services.database.primary.lose_patience)
     drain.then(services.rooms.stop)
     drain.then(services.exports.jobs.stop)
     drain.then(services.imports.jobs.stop)
@@ -66,7 +67,7 @@ def build_app(settings: Settings, lifespan: Lifespan | None = None) -> FastAPI:
         redirect_slashes=False,
     )
     speak_problems(app)
-    document_credentials(app)
+    complete_openapi(app)
     add_middleware(app, settings)
     add_routes(app)
     if settings.docs:

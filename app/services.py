@@ -37,6 +37,8 @@ from app.kit.turnstile import Turnstile
 from app.limits.assembly import Limits, build_limits
 from app.limits.quotas import Quotas
 from app.llm.service import LanguageModels
+from app.migrations.runner import Migrations
+from app.migrations.starting import Start
 from app.privacy.assembly import Privacy, build_privacy
 from app.privacy.parts import Parts
 from app.rooms.repository import PresenceRepository, TranscriptRepository
@@ -65,6 +67,7 @@ from app.webhooks.service import WebhookService
 class Services:
     settings: Settings
     database: Database
+    migrations: Migrations
     users: UserService
     access: Access
     audit: AuditRepository
@@ -107,6 +110,8 @@ class Services:
 
     def open(self) -> None:
         """Follow what other processes write, and see to the turns of all of them."""
+        if self.settings.migrate:
+            self.migrations.open()
         self.changes.open()
         self.limits.rates.open()
         self.housekeeping.open()
@@ -120,6 +125,7 @@ class Services:
 
     async def aclose(self) -> None:
         """Let running turns finish for a while, then close what is open."""
+        await self.migrations.aclose()
         await self.privacy.upkeep.aclose()
         await self.schedules.aclose()
         await self.exports.jobs.aclose()
@@ -137,9 +143,13 @@ class Services:
 
 
 @asynccontextmanager
-async def open_services(settings: Settings) -> AsyncIterator[Services]:
-    """Open the database and build every service on it; closing lets running turns finish first."""
+async def open_services(settings: Settings, *, start: Start) -> AsyncIterator[Services]:
+    """Open the database and build every service on it; closing lets running turns finish first.
+
+    `start`: what is done about migrations before; it refuses a database that a newer version has taken over.
+    """
     async with open_database(settings) as database:
+        await start(Migrations(database), settings)
         services = build_services(settings, database)
         try:
             yield services
@@ -164,7 +174,8 @@ def build_services(settings: Settings, database: Database) -> Services:
     access = build_access(settings, cursors, transactions, users)
     models = LanguageModels(settings)
     changes = ChangeFeed(database.client[database.name])
-    membership = Membership(WorkerRepository(lease_seconds=settings.turn_lease))
+    migrations = Migrations(database)
+    membership = Membership(WorkerRepository(lease_seconds=settings.turn_lease, level=migrations.level))
     turn_rows = TurnRepository(cursors, turnstile)
     limits = build_limits(settings)
     turns, housekeeping = _build_turns(
@@ -185,6 +196,7 @@ def build_services(settings: Settings, database: Database) -> Services:
     return Services(
         settings=settings,
         database=database,
+        migrations=migrations,
         users=user_service,
         access=access,
         audit=AuditRepository(cursors),

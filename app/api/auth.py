@@ -6,9 +6,10 @@ from fastapi import APIRouter, Depends, Form, Query, Request
 from pydantic import SecretStr
 from starlette.responses import Response
 
-from app.api.deps import Anyone, IdPath, IfMatch, Reader, ServicesDep
+from app.api.deps import Anyone, IdPath, IfMatch, ServicesDep, permitted
 from app.api.oauth_errors import NOT_STORED, OAuthRoute, check_form, oauth_responses
-from app.auth.model import PERMISSIONS, Permission
+from app.auth.permissions import PERMISSIONS, Permission, in_short
+from app.auth.principal import Principal
 from app.auth.resource import SESSIONS
 from app.auth.sessions import INVALID_SCOPE, Client, Grant
 from app.auth.token_schemas import GRANT_TYPES, RevokeForm, SessionRead, TokenForm, TokenRead
@@ -31,6 +32,7 @@ _oauth = router(
     "/auth", "auth", route_class=OAuthRoute, responses=oauth_responses(), dependencies=[Depends(check_form)]
 )
 _rest = router("/auth", "auth", responses=problem_responses(401, 403, 422, 503))
+SessionOwner = Annotated[Principal, permitted("sessions")]
 
 
 @_oauth.post("/token", response_model=TokenRead)
@@ -72,7 +74,7 @@ async def log_out(
 
 
 @_rest.get("/sessions", response_model=Page[SessionRead], openapi_extra=list_parameters(SESSIONS))
-async def list_sessions(request: Request, principal: Reader, services: ServicesDep) -> Response:
+async def list_sessions(request: Request, principal: SessionOwner, services: ServicesDep) -> Response:
     """Where you are signed in; admins see everybody's."""
     listing = parse_listing(SESSIONS, request.query_params.multi_items())
     page = await services.access.sessions.rows.page(principal.scope(SESSIONS), listing)
@@ -80,7 +82,7 @@ async def list_sessions(request: Request, principal: Reader, services: ServicesD
 
 
 @_rest.delete("/sessions/{id}", status_code=204, responses=problem_responses(404, 412))
-async def end_session(id: IdPath, principal: Reader, services: ServicesDep, versions: IfMatch) -> Response:
+async def end_session(id: IdPath, principal: SessionOwner, services: ServicesDep, versions: IfMatch) -> Response:
     """Sign out somewhere: at once here, within a second on other processes."""
     await services.access.sessions.end(principal.scope(SESSIONS), id, versions)
     return Response(status_code=204)
@@ -105,7 +107,7 @@ def _granted(grant: Grant) -> Response:
         "token_type": "Bearer",
         "expires_in": grant.seconds,
         "refresh_token": grant.refresh_token,
-        "scope": " ".join(each for each in PERMISSIONS if each in grant.permissions),
+        "scope": " ".join(in_short(grant.permissions)),
     }
     return JSON(body, headers=NOT_STORED)
 

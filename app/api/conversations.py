@@ -6,7 +6,7 @@ from fastapi import Query, Request
 from starlette.responses import Response
 
 from app.api.bulk import BulkRequest, BulkResponse, BulkWriter
-from app.api.deps import Exporter, IdPath, IfMatch, IfNoneMatch, MergePatch, OnceDep, Reader, ServicesDep, Writer
+from app.api.deps import IdPath, IfMatch, IfNoneMatch, MergePatch, OnceDep, ServicesDep, permitted
 from app.api.exporting import export_documentation, send_export
 from app.auth.principal import Principal
 from app.conversations.resource import CONVERSATIONS, MESSAGES, TRANSCRIPT
@@ -32,6 +32,9 @@ from app.kit.schemas import Page
 from app.services import Services
 
 routes = router("/conversations", "conversations", responses=problem_responses(401, 403, 422, 503))
+Reader = Annotated[Principal, permitted("conversations:read")]
+Writer = Annotated[Principal, permitted("conversations:write")]
+Exporter = Annotated[Principal, permitted("conversations:export")]
 _SHARED = query_parameter("shared", "Those of others that are shared with you", {"type": "boolean", "default": False})
 _ONE = problem_responses(404)
 _CHANGED = problem_responses(404, 412)

@@ -1,13 +1,13 @@
 """What routes ask for: all dependencies, as annotated types."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Annotated, Any, cast
 
 from fastapi import Depends, Header, Path, Request, Security
 from fastapi.openapi.models import HTTPBearer as BearerScheme
 from fastapi.security.base import SecurityBase
 
-from app.auth.model import Permission
+from app.auth.permissions import Permission
 from app.auth.principal import Principal
 from app.kit.errors import Unavailable
 from app.kit.etag import Versions, parse_if_match
@@ -44,35 +44,28 @@ BEARER = "bearer"
 
 
 class _Permitted(SecurityBase):
-    """Gives the Principal that the middleware has found, if `check` lets it through."""
+    """Gives the Principal that the middleware has found, as far as it may do what the permissions say."""
 
-    def __init__(self, check: Callable[[Principal], Principal]) -> None:
+    def __init__(self, permissions: Sequence[Permission]) -> None:
         self.model = BearerScheme(description="An API key, or an access token")
         self.scheme_name = BEARER
-        self._check = check
+        self._permissions = permissions
 
     async def __call__(self, request: Request) -> Principal:
-        return self._check(_principal_of(request))
+        return _principal_of(request).permitted(*self._permissions)
 
 
 def _principal_of(request: Request) -> Principal:
     return cast("Principal", request.state.principal)
 
 
-def _with(permission: Permission) -> Callable[[Principal], Principal]:
-    def check(principal: Principal) -> Principal:
-        principal.require(permission)
-        return principal
-
-    return check
+def permitted(*permissions: Permission) -> Any:
+    """In `Annotated[Principal, ...]`: who asks, if they may do all of this. OpenAPI names the same scopes."""
+    return Security(_Permitted(permissions), scopes=permissions)
 
 
-Anyone = Annotated[Principal, Security(_Permitted(lambda principal: principal))]
+Anyone = Annotated[Principal, permitted()]
 """Whoever has got in."""
-Reader = Annotated[Principal, Security(_Permitted(_with("read")), scopes=["read"])]
-Writer = Annotated[Principal, Security(_Permitted(Principal.as_writer), scopes=["write"])]
-Exporter = Annotated[Principal, Security(_Permitted(_with("export")), scopes=["export"])]
-Admin = Annotated[Principal, Security(_Permitted(_with("admin")), scopes=["admin"])]
 
 IfNoneMatch = Annotated[str | None, Header(description="ETags you have: 304 instead of the same again")]
 

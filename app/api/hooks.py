@@ -1,9 +1,12 @@
 """/api/hooks: other systems that append messages, each with a signature instead of a key."""
 
+from typing import Annotated
+
 from fastapi import Request
 from starlette.responses import Response
 
-from app.api.deps import IdPath, IfMatch, OnceDep, Reader, ServicesDep, Writer
+from app.api.deps import IdPath, IfMatch, OnceDep, ServicesDep, permitted
+from app.auth.principal import Principal
 from app.conversations.resource import CONVERSATIONS, MESSAGES
 from app.conversations.schemas import MessageRead
 from app.kit.editing import validated
@@ -20,6 +23,9 @@ from app.webhooks.resource import HOOKS
 from app.webhooks.schemas import HookCreate, HookCreated, HookMessage, HookRead
 
 routes = router("/hooks", "hooks", responses=problem_responses(401, 422, 503))
+Reader = Annotated[Principal, permitted("webhooks:read")]
+Writer = Annotated[Principal, permitted("webhooks:write")]
+Inviter = Annotated[Principal, permitted("webhooks:write", "conversations:write")]
 _DENIED = problem_responses(403)
 
 _SIGNED = [
@@ -33,7 +39,7 @@ _SIGNED = [
 
 
 @routes.post("", status_code=201, response_model=HookCreated, responses=_DENIED | problem_responses(404, 409))
-async def create_hook(new: HookCreate, principal: Writer, once: OnceDep, services: ServicesDep) -> Response:
+async def create_hook(new: HookCreate, principal: Inviter, once: OnceDep, services: ServicesDep) -> Response:
     """Let another system append messages to a conversation of yours; the secret is shown this once. A replay by
     Idempotency-Key shows it as null."""
 

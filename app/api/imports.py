@@ -8,7 +8,7 @@ from bson import ObjectId
 from fastapi import Depends, Query, Request
 from starlette.responses import Response
 
-from app.api.deps import IdempotencyKeyHeader, IdPath, OnceDep, Reader, ServicesDep, Writer
+from app.api.deps import IdempotencyKeyHeader, IdPath, OnceDep, ServicesDep, permitted
 from app.api.jobs import FollowingDep, StoredFileResponse, accepted
 from app.auth.principal import Principal
 from app.imports.formats import Format
@@ -29,6 +29,8 @@ from app.services import Services
 
 PATH = "/imports"
 routes = router(PATH, "imports", responses=problem_responses(401, 403, 422, 503))
+Reader = Annotated[Principal, permitted("imports:read")]
+Writer = Annotated[Principal, permitted("imports:write")]
 PIECE_BYTES = 1 << 20
 
 _FILE: dict[str, Any] = {

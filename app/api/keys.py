@@ -1,9 +1,13 @@
 """/api/keys: API keys."""
 
+from typing import Annotated
+
 from fastapi import Request
 from starlette.responses import Response
 
-from app.api.deps import IdPath, IfMatch, IfNoneMatch, OnceDep, Reader, ServicesDep, Writer
+from app.api.deps import IdPath, IfMatch, IfNoneMatch, OnceDep, ServicesDep, permitted
+from app.auth.permissions import in_short
+from app.auth.principal import Principal
 from app.auth.resource import KEYS
 from app.auth.schemas import KeyCreate, KeyCreated, KeyRead
 from app.kit.errors import Invalid
@@ -16,6 +20,8 @@ from app.kit.routing import router
 from app.kit.schemas import Page
 
 routes = router("/keys", "keys", responses=problem_responses(401, 403, 422, 503))
+Reader = Annotated[Principal, permitted("keys:read")]
+Writer = Annotated[Principal, permitted("keys:write")]
 
 
 @routes.post("", status_code=201, response_model=KeyCreated)
@@ -29,7 +35,7 @@ async def create_key(new: KeyCreate, principal: Writer, once: OnceDep, services:
     async def create() -> Response:
         if user_id != principal.user_id and await services.users.rows.find(EVERYTHING, {"_id": user_id}) is None:
             raise Invalid.field("body.user_id", "there is no such user")
-        scopes = new.scopes or sorted(principal.permissions)
+        scopes = new.scopes or in_short(principal.permissions)
         row, secret = await services.keys.create(user_id, new.model_copy(update={"scopes": scopes}))
         return created(KEYS, row, path_of("keys", row["_id"]), key=secret)
 

@@ -1,10 +1,13 @@
 """/api/messages: messages across conversations."""
 
+from typing import Annotated
+
 from fastapi import Request
 from starlette.responses import Response
 
-from app.api.deps import Exporter, IdPath, IfMatch, IfNoneMatch, MergePatch, Reader, ServicesDep, Writer
+from app.api.deps import IdPath, IfMatch, IfNoneMatch, MergePatch, ServicesDep, permitted
 from app.api.exporting import export_documentation, send_export
+from app.auth.principal import Principal
 from app.conversations.resource import CONVERSATIONS, MESSAGES
 from app.conversations.schemas import MessageRead, MessageUpdate
 from app.kit.listing import parse_listing
@@ -15,6 +18,9 @@ from app.kit.routing import merge_patch_body, router
 from app.kit.schemas import Page
 
 routes = router("/messages", "messages", responses=problem_responses(401, 403, 422, 503))
+Reader = Annotated[Principal, permitted("conversations:read")]
+Writer = Annotated[Principal, permitted("conversations:write")]
+Exporter = Annotated[Principal, permitted("conversations:export")]
 
 
 @routes.get(

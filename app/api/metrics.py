@@ -1,5 +1,6 @@
 """/metrics: for Prometheus."""
 
+import asyncio
 import secrets
 
 from fastapi import APIRouter, Request
@@ -8,7 +9,7 @@ from starlette.responses import Response
 
 from app.api.deps import ServicesDep
 from app.auth.credentials import Bearer, Presented, parse_authorization
-from app.kit.metrics import CONTENT_TYPE_LATEST, exposition
+from app.kit.metrics import CONTENT_TYPE_LATEST, exposition, tasks
 from app.kit.middleware import address_of
 from app.kit.problems import problem_responses
 
@@ -18,10 +19,12 @@ routes = APIRouter(tags=["health"])
 
 @routes.get(METRICS_PATH, responses={200: {"content": {"text/plain": {}}}, **problem_responses(401, 403, 429, 503)})
 async def metrics(request: Request, services: ServicesDep) -> Response:
-    """Prometheus's text format, for admins and for who has VERBATIM_METRICS_KEY (`Authorization: Bearer`)."""
+    """Prometheus's text format, for `metrics:read` and for who has VERBATIM_METRICS_KEY (`Authorization: Bearer`)."""
     presented = parse_authorization(request.headers.get("authorization", ""))
     if not _is_own_key(presented, services.settings.metrics_key):
-        (await services.access.authenticate(presented, address_of(request.scope))).require("admin")
+        await services.database.primary.present()
+        (await services.access.authenticate(presented, address_of(request.scope))).require("metrics:read")
+    tasks.set(len(asyncio.all_tasks()))
     return Response(exposition(), media_type=CONTENT_TYPE_LATEST)
 
 

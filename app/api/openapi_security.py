@@ -2,38 +2,20 @@
 
 from typing import Any
 
-from fastapi import FastAPI
-
 from app.api.auth import TOKEN_PATH
 from app.api.deps import BEARER
+from app.auth.permissions import MEANINGS
 from app.kit.problems import problem_responses
 
-_SCOPES = {
-    "read": "see what you may see",
-    "write": "change what is yours",
-    "export": "take it away as files",
-    "admin": "everything, of everybody",
-}
-_FLOW = {"tokenUrl": TOKEN_PATH, "refreshUrl": TOKEN_PATH, "scopes": _SCOPES}
+_FLOW = {"tokenUrl": TOKEN_PATH, "refreshUrl": TOKEN_PATH, "scopes": dict(MEANINGS)}
 _OTHERS: dict[str, dict[str, Any]] = {
     "password": {"type": "oauth2", "description": "Sign in with your e-mail", "flows": {"password": _FLOW}},
     "basic": {"type": "http", "scheme": "basic", "description": "E-mail and password, or anything and an API key"},
 }
 
 
-def document_credentials(app: FastAPI) -> None:
+def add_credentials(openapi: dict[str, Any]) -> None:
     """Add the other ways to get in to the document, for each route with the same scopes."""
-    generate = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            _document(generate())
-        return app.openapi_schema or {}
-
-    app.openapi = openapi  # type: ignore[method-assign]
-
-
-def _document(openapi: dict[str, Any]) -> None:
     openapi["components"]["securitySchemes"].update(_OTHERS)
     too_often = {str(status): response for status, response in problem_responses(429).items()}
     for path, operations in openapi["paths"].items():

@@ -1,14 +1,16 @@
 """/api/users/{id}/data: everything that is stored of a person, for themselves and for admins."""
 
 from contextlib import aclosing
+from typing import Annotated
 
 from bson import ObjectId
 from fastapi import APIRouter
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Send
 
-from app.api.deps import Exporter, IdPath, ServicesDep
+from app.api.deps import IdPath, ServicesDep, permitted
 from app.audit.trail import record
+from app.auth.principal import Principal
 from app.kit.problems import problem_responses
 from app.kit.repository import EVERYTHING, Scope
 from app.kit.routing import router
@@ -19,6 +21,7 @@ _FILE = {
     "content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}},
 }
 routes: APIRouter = router("/users", "users", responses=problem_responses(401, 403, 404, 422, 503))
+Exporter = Annotated[Principal, permitted("users:export")]
 
 
 @routes.get("/{id}/data", response_class=Response, responses={200: _FILE})

@@ -1,11 +1,12 @@
 """/api/search: messages that match, with the words around the match."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import Request
 from starlette.responses import Response
 
-from app.api.deps import Reader, ServicesDep
+from app.api.deps import ServicesDep, permitted
+from app.auth.principal import Principal
 from app.conversations.resource import MESSAGES
 from app.conversations.search_query import GROUPS, MAX_RESULTS, SEARCH_MATCHES, SEARCH_SORTS, parse_search
 from app.conversations.search_schemas import SearchPage
@@ -17,6 +18,7 @@ from app.kit.routing import router
 from app.kit.search import MAX_QUERY_CHARACTERS
 
 routes = router("/search", "search", responses=problem_responses(401, 403, 422, 503))
+Reader = Annotated[Principal, permitted("conversations:read")]
 
 _TEXT = {"type": "string"}
 _PARAMETERS = [

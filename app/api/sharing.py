@@ -6,7 +6,8 @@ from typing import Annotated, Any
 from fastapi import Path, Request
 from starlette.responses import Response
 
-from app.api.deps import IdPath, OnceDep, Reader, ServicesDep, Writer
+from app.api.deps import IdPath, OnceDep, ServicesDep, permitted
+from app.auth.principal import Principal
 from app.conversations.links import LINKS, SHARED_TRANSCRIPT
 from app.conversations.resource import CONVERSATIONS
 from app.conversations.sharing_schemas import (
@@ -32,6 +33,8 @@ LINK_PATH = re.compile("/api/shared/([^/]+)(/messages)?")
 """What needs no credential but the link; the secret in it is kept out of logs."""
 
 routes = router("", "sharing", responses=problem_responses(401, 403, 404, 422, 503))
+Reader = Annotated[Principal, permitted("conversations:read")]
+Sharer = Annotated[Principal, permitted("conversations:share")]
 public = router("/shared", "sharing", responses=problem_responses(404, 422, 429, 503))
 _OPEN: dict[str, Any] = {"security": []}
 
@@ -47,7 +50,7 @@ Token = Annotated[str, Path(description="the secret of a link", max_length=100)]
     },
 )
 async def share_conversation(
-    id: IdPath, user_id: IdPath, share: ShareWrite, principal: Writer, services: ServicesDep
+    id: IdPath, user_id: IdPath, share: ShareWrite, principal: Sharer, services: ServicesDep
 ) -> Response:
     """Share a conversation of yours with another user, to read it or to go on with it."""
     scope = principal.scope(CONVERSATIONS)
@@ -73,14 +76,14 @@ async def list_shares(id: IdPath, principal: Reader, services: ServicesDep) -> R
 
 
 @routes.delete("/conversations/{id}/shares/{user_id}", status_code=204)
-async def revoke_share(id: IdPath, user_id: IdPath, principal: Writer, services: ServicesDep) -> Response:
+async def revoke_share(id: IdPath, user_id: IdPath, principal: Sharer, services: ServicesDep) -> Response:
     """Share it with that user no more: at once, and what they follow of it ends within a second."""
     await services.sharing.revoke(principal.scope(CONVERSATIONS), id, user_id)
     return Response(status_code=204)
 
 
 @routes.post("/conversations/{id}/links", status_code=201, response_model=LinkCreated, responses=problem_responses(409))
-async def create_link(id: IdPath, new: LinkCreate, principal: Writer, once: OnceDep, services: ServicesDep) -> Response:
+async def create_link(id: IdPath, new: LinkCreate, principal: Sharer, once: OnceDep, services: ServicesDep) -> Response:
     """Let whoever has the link read a conversation of yours; its secret is shown this once. A replay by
     Idempotency-Key shows it as null."""
 
@@ -100,7 +103,7 @@ async def list_links(id: IdPath, principal: Reader, services: ServicesDep) -> Re
 
 
 @routes.delete("/conversations/{id}/links/{link_id}", status_code=204)
-async def revoke_link(id: IdPath, link_id: IdPath, principal: Writer, services: ServicesDep) -> Response:
+async def revoke_link(id: IdPath, link_id: IdPath, principal: Sharer, services: ServicesDep) -> Response:
     """Let the link show nothing any more, from now on."""
     await services.links.revoke(principal.scope(CONVERSATIONS), id, link_id)
     return Response(status_code=204)

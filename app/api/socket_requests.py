@@ -97,7 +97,7 @@ class Requests:
         await self._answer(request, "pong")
 
     async def _subscribe(self, request: SubscribeMessage) -> None:
-        self._principal.require("read")
+        self._principal.require("conversations:read")
 
         async def answer(joined: Joined) -> None:
             await self._answer(request, "subscribed", **subscribed(joined))
@@ -114,7 +114,7 @@ class Requests:
         await self._answer(request, "unsubscribed", conversation_id=request.conversation_id)
 
     async def _follow(self, request: FollowMessage) -> None:
-        self._principal.require("read")
+        self._principal.require("conversations:read")
         self._turns.check_room(request.turn_id)
         self._revoked.clear()
         turn = await self._reach(
@@ -130,7 +130,7 @@ class Requests:
         await self._answer(request, "unfollowed", turn_id=request.turn_id)
 
     async def _ask(self, request: AskMessage) -> None:
-        writer = self._principal.as_writer()
+        writer = self._principal.permitted("turns:write")
         begun = await self._services.turns.ask(
             writer.scope(CONVERSATIONS, "write"),
             request.conversation_id,
@@ -141,7 +141,7 @@ class Requests:
         await self._begun(request, "asked", begun, request.turn)
 
     async def _regenerate(self, request: RegenerateMessage) -> None:
-        writer = self._principal.as_writer()
+        writer = self._principal.permitted("turns:write")
         begun = await self._services.turns.regenerate(
             writer.scope(CONVERSATIONS, "write"),
             request.conversation_id,
@@ -152,7 +152,7 @@ class Requests:
         await self._begun(request, "regenerated", begun, request.turn)
 
     async def _retry(self, request: RetryMessage) -> None:
-        writer = self._principal.as_writer()
+        writer = self._principal.permitted("turns:write")
         begun = await self._reach(
             writer,
             request.turn_id,
@@ -169,7 +169,7 @@ class Requests:
         await self._begun(request, "retried", begun, request.turn)
 
     async def _cancel(self, request: CancelMessage) -> None:
-        writer = self._principal.as_writer()
+        writer = self._principal.permitted("turns:write")
         turn = await self._reach(
             writer, request.turn_id, "write", lambda scope: self._services.turns.cancel(scope, request.turn_id)
         )

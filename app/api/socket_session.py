@@ -157,6 +157,7 @@ class Session:
         await self.outbox.answer({"type": "authenticated", "id": message.id, "user_id": principal.user_id})
 
     async def _authenticate(self, credential: Presented) -> Principal:
+        await self._services.database.primary.present()
         try:
             return await self._services.access.authenticate(credential, address_of(self._websocket.scope))
         except PyMongoError as error:

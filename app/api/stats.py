@@ -1,13 +1,13 @@
 """/api/stats: messages and turns, counted and added up."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import Request
 from pydantic import Field
 from starlette.responses import Response
 
-from app.api.deps import Reader, ServicesDep
+from app.api.deps import ServicesDep, permitted
 from app.api.exporting import ExportResponse, separated
 from app.auth.principal import Principal
 from app.kit.clock import now
@@ -27,6 +27,7 @@ from app.stats.service import add_up, as_file, as_objects
 from app.stats.tables import MESSAGE_STATS, PERIODS, TOTAL, USAGE_STATS, Stats
 
 routes = router("/stats", "stats", responses=problem_responses(401, 403, 422, 429, 503))
+Reader = Annotated[Principal, permitted("stats:read")]
 
 _FORMAT_PARAMETERS = frozenset({"format", "raw"})
 _FORMATS = ("json", *FORMATS)

@@ -2,12 +2,12 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import Request
 from starlette.responses import Response
 
-from app.api.deps import Exporter, ServicesDep
+from app.api.deps import ServicesDep, permitted
 from app.api.exporting import ExportResponse
 from app.audit.trail import record
 from app.auth.principal import Principal
@@ -23,6 +23,7 @@ from app.kit.routing import router
 from app.services import Services
 
 routes = router("/conversations", "conversations", responses=problem_responses(401, 403, 422, 503))
+Exporter = Annotated[Principal, permitted("conversations:export")]
 
 _OWN = frozenset({"format", "min_rating", "include_system", "assume_latest_preferred", "max_tokens"})
 _PARAMETERS = [

@@ -5,19 +5,10 @@ from typing import Annotated, Any
 from fastapi import Query, Request
 from starlette.responses import Response
 
-from app.api.deps import (
-    Exporter,
-    IdempotencyKeyHeader,
-    IdPath,
-    IfNoneMatch,
-    LastEventId,
-    OpenDrain,
-    Reader,
-    ServicesDep,
-    Writer,
-)
+from app.api.deps import IdempotencyKeyHeader, IdPath, IfNoneMatch, LastEventId, OpenDrain, ServicesDep, permitted
 from app.api.exporting import export_documentation, send_export
 from app.api.turn_answers import STREAM, check_stream, number_of, send_turn, stream_of_turn
+from app.auth.principal import Principal
 from app.conversations.resource import CONVERSATIONS
 from app.kit.idempotency import check_key
 from app.kit.listing import parse_listing
@@ -31,6 +22,9 @@ from app.turns.resource import TURNS
 from app.turns.schemas import Regenerate, Retry, TurnBrief, TurnCreate, TurnRead
 
 routes = router("", "turns", route_class=RouteWithTools, responses=problem_responses(401, 403, 404, 422, 503))
+Reader = Annotated[Principal, permitted("conversations:read")]
+Writer = Annotated[Principal, permitted("turns:write")]
+Exporter = Annotated[Principal, permitted("conversations:export")]
 _BEGINS: dict[str, Any] = {
     "status_code": 201,
     "response_model": TurnRead,

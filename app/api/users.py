@@ -1,14 +1,16 @@
 """/api/users: people and their profiles."""
 
-from typing import Annotated, Literal
+from collections.abc import Collection, Mapping
+from typing import Annotated, Any, Literal
 
 from bson import ObjectId
 from fastapi import Query, Request
 from starlette.responses import Response
 
 from app.api.bulk import BulkRequest, BulkResponse, BulkWriter
-from app.api.deps import Admin, Exporter, IdPath, IfMatch, IfNoneMatch, MergePatch, OnceDep, Reader, ServicesDep, Writer
+from app.api.deps import IdPath, IfMatch, IfNoneMatch, MergePatch, OnceDep, ServicesDep, permitted
 from app.api.exporting import export_documentation, send_export
+from app.auth.principal import Principal
 from app.kit.editing import validated
 from app.kit.etag import Versions
 from app.kit.listing import parse_listing
@@ -24,13 +26,19 @@ from app.users.resource import USERS
 from app.users.schemas import MeUpdate, ProfileInput, ProfileRead, UserCreate, UserRead, UserUpdate
 
 routes = router("/users", "users", responses=problem_responses(401, 403, 422, 503))
+Reader = Annotated[Principal, permitted("users:read")]
+Writer = Annotated[Principal, permitted("users:write")]
+Exporter = Annotated[Principal, permitted("users:export")]
+Admin = Annotated[Principal, permitted("users:admin")]
+UsageReader = Annotated[Principal, permitted("stats:read")]
 _ONE = problem_responses(404)
 _CHANGED = problem_responses(404, 409, 412)
 
 
 @routes.post("", status_code=201, response_model=UserRead, responses=problem_responses(409))
-async def create_user(new: UserCreate, _: Admin, once: OnceDep, services: ServicesDep) -> Response:
+async def create_user(new: UserCreate, principal: Admin, once: OnceDep, services: ServicesDep) -> Response:
     """Add a user (admins)."""
+    _check_role(principal, new.role)
 
     async def create() -> Response:
         row = await services.users.create(new)
@@ -56,10 +64,19 @@ async def export_users(request: Request, principal: Exporter, services: Services
 @routes.post("/bulk", response_model=BulkResponse)
 async def write_users(bulk: BulkRequest, principal: Admin, once: OnceDep, services: ServicesDep) -> Response:
     """Up to 1000 operations, each with its own result (admins)."""
-    scope = principal.scope(USERS)
+    scope = principal.scope_of_accounts(USERS)
+
+    async def create(body: Mapping[str, Any]) -> Row:
+        _check_role(principal, body.get("role"))
+        return await services.users.create(validated(UserCreate, body))
+
+    async def update(id: ObjectId, body: Mapping[str, Any], versions: Versions) -> Row:
+        _check_role(principal, body.get("role"))
+        return await services.users.patch(scope, id, body, versions, UserUpdate)
+
     writer = BulkWriter(
-        lambda body: services.users.create(validated(UserCreate, body)),
-        lambda id, body, versions: services.users.patch(scope, id, body, versions, UserUpdate),
+        create,
+        update,
         lambda id, versions: _erase(services, scope, id, versions),
     )
     with services.keys.forgetting():
@@ -76,7 +93,7 @@ async def read_me(principal: Reader, services: ServicesDep, if_none_match: IfNon
 @routes.put("/me", response_model=UserRead, responses=_CHANGED)
 async def replace_me(update: MeUpdate, principal: Writer, services: ServicesDep, versions: IfMatch) -> Response:
     """Replace what you may change about yourself."""
-    principal.require_no_quota("changes no account")
+    _check_me(principal, update.model_fields_set)
     with services.keys.forgetting():  # a changed password ends sessions
         row = await services.users.replace(principal.scope(USERS), principal.user_id, update, versions)
     return found(USERS, row)
@@ -85,14 +102,14 @@ async def replace_me(update: MeUpdate, principal: Writer, services: ServicesDep,
 @routes.patch("/me", response_model=UserRead, responses=_CHANGED, openapi_extra=merge_patch_body(MeUpdate))
 async def patch_me(patch: MergePatch, principal: Writer, services: ServicesDep, versions: IfMatch) -> Response:
     """Change some of it (JSON Merge Patch)."""
-    principal.require_no_quota("changes no account")
+    _check_me(principal, patch)
     with services.keys.forgetting():
         row = await services.users.patch(principal.scope(USERS), principal.user_id, patch, versions, MeUpdate)
     return found(USERS, row)
 
 
 @routes.get("/me/usage", response_model=UsageOfMe)
-async def read_my_usage(principal: Reader, services: ServicesDep) -> Response:
+async def read_my_usage(principal: UsageReader, services: ServicesDep) -> Response:
     """What you have used of language models today and this month (UTC), and what you may; the same of the key that you
     come with."""
     return JSON(await services.limits.quotas.usage(principal.payer))
@@ -112,8 +129,9 @@ async def replace_user(
     id: IdPath, update: UserUpdate, principal: Admin, services: ServicesDep, versions: IfMatch
 ) -> Response:
     """Replace a user (admins); a password that is left out stays."""
+    _check_role(principal, update.role)
     with services.keys.forgetting():
-        row = await services.users.replace(principal.scope(USERS), id, update, versions)
+        row = await services.users.replace(principal.scope_of_accounts(USERS), id, update, versions)
     return found(USERS, row)
 
 
@@ -122,8 +140,9 @@ async def patch_user(
     id: IdPath, patch: MergePatch, principal: Admin, services: ServicesDep, versions: IfMatch
 ) -> Response:
     """Change some of a user (admins; JSON Merge Patch)."""
+    _check_role(principal, patch.get("role"))
     with services.keys.forgetting():
-        row = await services.users.patch(principal.scope(USERS), id, patch, versions, UserUpdate)
+        row = await services.users.patch(principal.scope_of_accounts(USERS), id, patch, versions, UserUpdate)
     return found(USERS, row)
 
 
@@ -139,9 +158,23 @@ async def delete_user(
     ] = None,
 ) -> Response:
     """Erase a user with all that is theirs (admins); `Link: rel="describedby"` leads to the receipt."""
-    receipt = await services.privacy.erasures.erase(principal.scope(USERS), id, conversations, versions)
+    receipt = await services.privacy.erasures.erase(principal.scope_of_accounts(USERS), id, conversations, versions)
     link = f'<{path_of("erasures", receipt)}>; rel="describedby"'
     return Response(status_code=204, headers={"Link": link})
+
+
+def _check_role(principal: Principal, role: object) -> None:
+    """Admins are made by admins, not by who manages the accounts of others. Raises Forbidden."""
+    if role == "admin":
+        principal.require("admin")
+
+
+def _check_me(principal: Principal, changed: Collection[str]) -> None:
+    """Who could sign in with a password they have just set would leave all bounds of their credential behind.
+    Raises Forbidden."""
+    principal.require_no_quota("changes no account")
+    if "password" in changed:
+        principal.require_whole_role("sets no password")
 
 
 async def _erase(services: Services, scope: Scope, id: ObjectId, versions: Versions) -> None:

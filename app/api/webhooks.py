@@ -7,7 +7,8 @@ from fastapi import Path, Request
 from starlette.responses import Response
 
 from app.api import webhook_events
-from app.api.deps import IdPath, IfMatch, IfNoneMatch, MergePatch, OnceDep, Reader, ServicesDep, Writer
+from app.api.deps import IdPath, IfMatch, IfNoneMatch, MergePatch, OnceDep, ServicesDep, permitted
+from app.auth.principal import Principal
 from app.kit.listing import parse_listing
 from app.kit.parameters import list_parameters
 from app.kit.problems import problem_responses
@@ -18,6 +19,8 @@ from app.webhooks.resource import DELIVERIES, WEBHOOKS
 from app.webhooks.schemas import DeliveryRead, Rotate, WebhookCreate, WebhookCreated, WebhookRead, WebhookUpdate
 
 routes = router("/webhooks", "webhooks", responses=problem_responses(401, 403, 422, 503))
+Reader = Annotated[Principal, permitted("webhooks:read")]
+Writer = Annotated[Principal, permitted("webhooks:write")]
 _CHANGED = problem_responses(404, 412)
 _ACTIVE = problem_responses(404, 409)
 
@@ -36,7 +39,7 @@ async def create_webhook(new: WebhookCreate, principal: Writer, once: OnceDep, s
     Idempotency-Key shows it as null."""
 
     async def create() -> Response:
-        row, secret = await services.webhooks.create(principal.user_id, new, may_hear_all=principal.is_admin)
+        row, secret = await services.webhooks.create(principal, new)
         return created(WEBHOOKS, row, path_of("webhooks", row["_id"]), secret=secret)
 
     response = await once.run(create, concealed=("secret",))
@@ -66,7 +69,7 @@ async def patch_webhook(
     id: IdPath, patch: MergePatch, principal: Writer, services: ServicesDep, versions: IfMatch
 ) -> Response:
     """Change some of it (JSON Merge Patch); `{"active": true}` switches it on again."""
-    row = await services.webhooks.patch(principal.scope(WEBHOOKS), id, patch, versions, may_hear_all=principal.is_admin)
+    row = await services.webhooks.patch(principal, id, patch, versions)
     return found(WEBHOOKS, row)
 
 

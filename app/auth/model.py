@@ -1,18 +1,16 @@
 """API keys as they are stored: the hash of the secret, never the secret."""
 
 from datetime import datetime
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from beanie import PydanticObjectId
 from pydantic import Field
 from pymongo import ASCENDING, DESCENDING, IndexModel
 
+from app.auth.permissions import WHOLES, Permission
 from app.kit.documents import StoredDocument
 from app.kit.indexes import found_by
 from app.limits.model import Quota
-
-Permission = Literal["read", "write", "export", "admin"]
-PERMISSIONS: tuple[Permission, ...] = ("read", "write", "export", "admin")
 
 
 class ApiKey(StoredDocument):
@@ -20,7 +18,7 @@ class ApiKey(StoredDocument):
     name: str
     prefix: str
     hash: str
-    scopes: list[Permission] = Field(default_factory=lambda: list(PERMISSIONS))
+    scopes: list[Permission] = Field(default_factory=lambda: list(WHOLES))
     expires_at: datetime | None = None
     last_used_at: datetime | None = None
     quota: Quota | None = None

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from bson import ObjectId
 
-from app.auth.model import Permission
+from app.auth.permissions import PARTS, Permission, with_parts
 from app.kit.errors import Forbidden
 from app.kit.repository import Scope
 from app.kit.resource import Resource
@@ -16,9 +16,9 @@ from app.limits.quotas import Payer
 from app.users.model import Role
 
 ROLE_PERMISSIONS: Mapping[Role, frozenset[Permission]] = {
-    "user": frozenset({"read", "write", "export"}),
-    "analyst": frozenset({"read", "export"}),
-    "admin": frozenset({"read", "write", "export", "admin"}),
+    "user": with_parts(("read", "write", "export")),
+    "analyst": with_parts(("read", "export")),
+    "admin": with_parts(("read", "write", "export", "admin")),
 }
 ROLES_THAT_SEE_EVERYTHING: frozenset[Role] = frozenset({"analyst", "admin"})
 Access = Literal["read", "write"]
@@ -27,6 +27,8 @@ PRIVATE_RESOURCES = frozenset(
     {"keys", "sessions", "webhooks", "deliveries", "hooks", "exports", "export-schedules", "audit"}
 )
 """Resources of which only admins see other people's rows."""
+_SEEN_WITH: Mapping[str, Permission] = {"audit": "audit:read"}
+"""Parts of `admin` that show everybody's rows of a private resource."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,10 @@ class Credential:
 
 @dataclass(frozen=True)
 class Principal:
-    """A user who came with a credential that counts, the same whichever; or in whose name something runs later."""
+    """A user who came with a credential that counts, the same whichever; or in whose name something runs later.
+
+    `permissions`: with all parts of those that have any.
+    """
 
     user_id: ObjectId
     credential: Credential
@@ -100,23 +105,38 @@ class Principal:
         return Scope({str(resource.reader_path): self.user_id}, asker=self.user_id)
 
     def _sees_everything_of(self, resource: Resource) -> bool:
-        return self.is_admin or (self.role in ROLES_THAT_SEE_EVERYTHING and resource.name not in PRIVATE_RESOURCES)
+        if self.is_admin or _SEEN_WITH.get(resource.name) in self.permissions:
+            return True
+        return self.role in ROLES_THAT_SEE_EVERYTHING and resource.name not in PRIVATE_RESOURCES
 
-    def require(self, permission: Permission) -> None:
-        """Raises Forbidden."""
-        if permission not in self.permissions:
-            raise Forbidden.lacking(permission)
+    def require(self, *permissions: Permission) -> None:
+        """All of them are needed. Raises Forbidden, which names the first that is missing."""
+        for each in permissions:
+            if each not in self.permissions:
+                raise Forbidden.lacking(each)
+
+    def permitted(self, *permissions: Permission) -> "Principal":
+        """The same, as far as they may do this: who changes something without the permission 'admin' sees only what is
+        their own. Raises Forbidden."""
+        self.require(*permissions)
+        is_change = any(each == "write" or each in PARTS["write"] for each in permissions)
+        return replace(self, role="user") if is_change and not self.is_admin else self
 
     def require_no_quota(self, what: str) -> None:
         """What would give somebody with a bounded key another credential, which has no bounds. Raises Forbidden."""
         if self.credential.quota is not None:
             raise Forbidden(f"A key with a quota {what}.")
 
-    def as_writer(self) -> "Principal":
-        """The same, seeing only what they may change: without the permission 'admin' that is their own.
+    def require_whole_role(self, what: str) -> None:
+        """What would give somebody whose credential may do less than they do another one without bounds.
         Raises Forbidden."""
-        self.require("write")
-        return self if self.is_admin else replace(self, role="user")
+        if self.permissions != ROLE_PERMISSIONS[self.role]:
+            raise Forbidden(f"A credential that may do less than your role {what}.")
+
+    def scope_of_accounts(self, users: Resource) -> Scope:
+        """The users whose accounts they may change: with `users:admin` alone those who are no admins."""
+        scope = self.scope(users)
+        return scope if self.is_admin else Scope(scope.where({"role": {"$ne": "admin"}}), self.user_id, scope.filter)
 
     def owner_of_new(self, named: ObjectId | None) -> ObjectId:
         """Whose a new row is; only admins may name somebody else. Raises Forbidden."""

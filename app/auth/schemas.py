@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from app.auth.model import PERMISSIONS, Permission
+from app.auth.permissions import PERMISSIONS, Permission
 from app.kit.schemas import ID, Input, Instant, Output
 
 _Tokens = Annotated[int, Field(ge=1, le=10**12)]
@@ -24,7 +24,8 @@ class KeyQuota(Input):
 class KeyCreate(Input):
     name: Annotated[str, StringConstraints(min_length=1, max_length=100, strip_whitespace=True)]
     scopes: Annotated[list[Permission], Field(min_length=1, max_length=len(PERMISSIONS))] | None = Field(
-        None, description="at most those of the key you use, which is the default; the user's role bounds them too"
+        None,
+        description="at most what the credential you use may do, which is the default; the role bounds them too",
     )
     expires_at: Instant | None = None
     quota: KeyQuota | None = Field(None, description="what it may use of language models in a day and a month (UTC)")

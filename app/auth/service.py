@@ -8,7 +8,8 @@ from pymongo.errors import PyMongoError
 
 from app.auth.credentials import REFUSAL
 from app.auth.memory import Memory
-from app.auth.model import PERMISSIONS, ApiKey
+from app.auth.model import ApiKey
+from app.auth.permissions import WHOLES, in_short, with_parts
 from app.auth.principal import ROLE_PERMISSIONS, Credential, Identified, Principal
 from app.auth.repository import KeyRepository
 from app.auth.schemas import KeyCreate
@@ -36,14 +37,13 @@ class KeyService:
         if _is_over(new.expires_at):
             raise Invalid.field("body.expires_at", "is over already")
         secret = new_key()
-        scopes = new.scopes or PERMISSIONS
         row = await self.rows.insert(
             ApiKey(
                 user_id=user_id,
                 name=new.name,
                 prefix=secret[:SHOWN_CHARACTERS],
                 hash=hash_key(secret),
-                scopes=[permission for permission in PERMISSIONS if permission in scopes],
+                scopes=in_short(new.scopes or WHOLES),
                 expires_at=new.expires_at,
                 quota=None if new.quota is None else Quota(**new.quota.model_dump()),
             )
@@ -64,7 +64,7 @@ class KeyService:
         if account is None or account.disabled:
             raise Unauthenticated(REFUSAL)
         self._touch(row)
-        permissions = frozenset(row["scopes"]) & ROLE_PERMISSIONS[account.role]
+        permissions = with_parts(row["scopes"]) & ROLE_PERMISSIONS[account.role]
         quota = row.get("quota")
         credential = Credential("key", row["_id"], None if quota is None else Quota(**quota))
         principal = Principal(account.id, credential, account.role, permissions)

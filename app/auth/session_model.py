@@ -7,7 +7,7 @@ from beanie import Document, PydanticObjectId
 from pydantic import Field
 from pymongo import ASCENDING, DESCENDING, IndexModel
 
-from app.auth.model import Permission
+from app.auth.permissions import Permission
 from app.kit.documents import StoredDocument
 
 

@@ -4,7 +4,7 @@ Each refresh token is exchanged for the next. One that comes again later than a 
 or its thief's was exchanged before it: the whole session ends, so that whoever of the two is the thief is out.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -12,7 +12,7 @@ from bson import ObjectId
 
 from app.auth.credentials import REFUSAL
 from app.auth.memory import Memory
-from app.auth.model import PERMISSIONS, Permission
+from app.auth.permissions import WHOLES, Permission, in_short, with_parts
 from app.auth.principal import ROLE_PERMISSIONS, Credential, Identified, Principal
 from app.auth.session_model import RefreshToken, Session
 from app.auth.session_repository import SessionRepository
@@ -87,12 +87,12 @@ class SessionService:
 
     async def open(self, account: Account, scopes: Collection[Permission] | None, client: Client) -> Grant:
         """Sign in who has just proven to be the account's owner. Raises Invalid when no scope is left to them."""
-        permissions = _permitted(account, frozenset(scopes or PERMISSIONS))
+        permissions = _permitted(account, scopes or WHOLES)
         secret, instant = new_refresh_token(), now()
         session = Session(
             user_id=account.id,
             epoch=account.epoch,
-            scopes=[each for each in PERMISSIONS if each in (scopes or PERMISSIONS)],
+            scopes=in_short(scopes or WHOLES),
             address=client.address[:100],
             user_agent=client.user_agent[:200],
             last_used_at=instant,
@@ -161,7 +161,7 @@ class SessionService:
         account = await self._account_of(session)
         if account is None:
             raise Unauthenticated(REFUSAL)
-        permissions = claims.permissions & frozenset(session["scopes"]) & ROLE_PERMISSIONS[account.role]
+        permissions = claims.permissions & with_parts(session["scopes"]) & ROLE_PERMISSIONS[account.role]
         principal = Principal(account.id, Credential("session", claims.session_id), account.role, permissions)
         return Identified(principal, min(claims.expires_at, session["expires_at"]))
 
@@ -175,10 +175,10 @@ class SessionService:
         instant = now()
         if token["used_at"] is not None and token["used_at"] + self._leeway <= instant:
             raise _Reused(session["_id"])
-        granted = frozenset(session["scopes"])
+        granted = with_parts(session["scopes"])
         if not granted.issuperset(scopes or ()):
             raise Invalid.field("body.scope", "goes beyond what the session was opened with", reason=INVALID_SCOPE)
-        permissions = _permitted(account, frozenset(scopes or granted))
+        permissions = _permitted(account, scopes or granted)
         await self.rows.use_token(used_hash, instant)
         await self.rows.add_token(_refresh_token(secret, session["_id"], account.id, session["expires_at"]))
         await self.rows.touch(session["_id"], instant)
@@ -204,8 +204,8 @@ class SessionService:
             await self._transactions.run(remove)
 
 
-def _permitted(account: Account, scopes: frozenset[Permission]) -> frozenset[Permission]:
-    permissions = scopes & ROLE_PERMISSIONS[account.role]
+def _permitted(account: Account, scopes: Iterable[Permission]) -> frozenset[Permission]:
+    permissions = with_parts(scopes) & ROLE_PERMISSIONS[account.role]
     if not permissions:
         raise Invalid.field("body.scope", "holds nothing that your role allows", reason=INVALID_SCOPE)
     return permissions

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 
-from app.auth.model import Permission
+from app.auth.permissions import Permission
 from app.kit.schemas import ID, Output
 from app.kit.security import MAX_PASSWORD_CHARACTERS
 
@@ -28,7 +28,7 @@ class TokenForm(Form):
     username: Annotated[str, StringConstraints(max_length=320)] | None = Field(None, description="the e-mail")
     password: Annotated[SecretStr, Field(max_length=MAX_PASSWORD_CHARACTERS)] | None = None
     refresh_token: _Secret | None = None
-    scope: _Text | None = Field(None, description="some of read, write, export, admin; all your role allows without")
+    scope: _Text | None = Field(None, description="scopes, separated by spaces; all that your role allows without")
 
 
 class RevokeForm(Form):

@@ -14,7 +14,7 @@ from bson import ObjectId
 from bson.errors import InvalidId
 
 from app.auth.credentials import REFUSAL
-from app.auth.model import PERMISSIONS, Permission
+from app.auth.permissions import PERMISSIONS, Permission, in_short, with_parts
 from app.auth.signing import SigningKeys
 from app.kit.clock import now
 from app.kit.errors import Unauthenticated
@@ -97,7 +97,7 @@ class AccessTokens:
             "iat": int(instant.timestamp()),
             "nbf": int(instant.timestamp()),
             "exp": int(instant.timestamp()) + life,
-            "scope": " ".join(each for each in PERMISSIONS if each in permissions),
+            "scope": " ".join(in_short(permissions)),
         }
         return jwt.encode(claims, key.secret, ALGORITHM, headers={"kid": key.kid, "typ": TYPE}), life
 
@@ -119,7 +119,7 @@ def _claims(claims: dict[str, Any]) -> Claims:
         return Claims(
             user_id=ObjectId(claims["sub"]),
             session_id=ObjectId(claims["sid"]),
-            permissions=frozenset(each for each in PERMISSIONS if each in named),
+            permissions=with_parts(each for each in PERMISSIONS if each in named),
             expires_at=instant(claims["exp"]),
         )
     except (InvalidId, TypeError) as error:

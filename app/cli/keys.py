@@ -7,7 +7,7 @@ import typer
 from bson import ObjectId
 from rich.table import Table
 
-from app.auth.model import PERMISSIONS, Permission
+from app.auth.permissions import PERMISSIONS, Permission
 from app.auth.resource import KEYS
 from app.auth.schemas import KeyCreate
 from app.bootstrap import ADMIN_EMAIL
@@ -52,7 +52,10 @@ def create_key(
     email: Annotated[str, typer.Option(help="Whose key it is.")] = ADMIN_EMAIL,
     name: Annotated[str, typer.Option(help="What it is for.")] = "command line",
     scope: Annotated[
-        list[str] | None, typer.Option(help="read, write, export or admin; repeat it for several.")
+        list[str] | None,
+        typer.Option(
+            help="read, write, export, admin, or a part of one such as conversations:read; repeat it for several."
+        ),
     ] = None,
     days: Annotated[
         int | None, typer.Option(min=1, max=_MOST_DAYS, help="Days until it expires.", show_default="never")

@@ -10,24 +10,31 @@ import socket
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Annotated
 
 import typer
 import uvicorn
+from fastapi import FastAPI
 
 from app.api.http_protocol import HttpProtocol
 from app.api.socket_protocol import SERVER_OPTIONS
-from app.bootstrap import KEY_FILE, settle_indexes
+from app.bootstrap import KEY_FILE
 from app.cli.running import DataOption, opened, read_settings, sentences
 from app.config import Settings
-from app.kit.logs import configure_logs
+from app.kit.logs import configure_logs, logger
 from app.kit.streaming import Drain
 from app.main import build_app, serve_with
+from app.migrations.model import Progress
+from app.migrations.runner import Migrations
+from app.migrations.starting import server_start
 from app.turns.runner import ENDING_SECONDS
 
 LOCAL_ADDRESSES: Mapping[str, str] = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 keys
 """Where a server that listens on every address can be reached from its own machine."""
 
+_PATIENCE_SECONDS = 2.0
+"""Who comes early waits so long for migrations, which is enough for a new database; then probes are answered."""
 
 BACKLOG = 2048
 """Connections that may wait to be accepted; the usual 128 makes a crowd that comes at once wait for a second."""
@@ -106,9 +113,18 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
         # Turns are interrupted at the drain timeout, and whoever waits for one must still get its answer.
         timeout_graceful_shutdown=math.ceil(settings.drain_timeout + ENDING_SECONDS),
     )
-    server = _Server(config)
-    async with opened(settings) as services:
-        await settle_indexes(services)
+    server = _Server(config, listener)
+    try:
+        await _serve_from(app, server, drain, settings)
+    except _StoppedEarly:
+        logger.info("stopped_before_serving")
+    finally:
+        server.should_exit = True
+        await server.finish()
+
+
+async def _serve_from(app: FastAPI, server: "_Server", drain: Drain, settings: Settings) -> None:
+    async with opened(settings, start=partial(_migrate, app, server)) as services:
         serve_with(app, services, drain)
         runner = services.turns.runner
 
@@ -122,8 +138,38 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
         gc.collect()
         gc.freeze()  # what the start has made stays: it need not be looked through again and again
         _on_signals(stop)
-        _welcome(settings, listener.getsockname()[1])
-        await server.serve(sockets=[listener])
+        _welcome(settings, server.port)
+        await server.run_to_end()
+
+
+async def _migrate(app: FastAPI, server: "_Server", migrations: Migrations, settings: Settings) -> None:
+    """Do or await migrations. When that takes long, the server says meanwhile that it lives and is not ready."""
+
+    def report(progress: Progress) -> None:
+        step = progress.step
+        app.state.starting = f": migration {progress.migration}, {step.done:,} of {step.total:,}"
+
+    work = asyncio.ensure_future(server_start(migrations, settings, report))
+
+    def stop() -> None:
+        server.should_exit = True  # also when the work is done and the server about to begin
+        work.cancel()
+
+    _on_signals(stop)
+    try:
+        await asyncio.wait({work}, timeout=_PATIENCE_SECONDS)
+        if not work.done():
+            server.begin()
+            await asyncio.wait({work})
+    finally:
+        work.cancel()
+    if work.cancelled():
+        raise _StoppedEarly
+    await work
+
+
+class _StoppedEarly(Exception):
+    """The server was told to stop before it could serve."""
 
 
 def _on_signals(stop: Callable[[], None]) -> None:
@@ -134,6 +180,30 @@ def _on_signals(stop: Callable[[], None]) -> None:
 
 class _Server(uvicorn.Server):
     """A server that leaves the signals to its caller, also while the services are closed after it."""
+
+    def __init__(self, config: uvicorn.Config, listener: socket.socket) -> None:
+        super().__init__(config)
+        self._listener = listener
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def port(self) -> int:
+        return int(self._listener.getsockname()[1])
+
+    def begin(self) -> None:
+        """Answer whoever comes, from now on, in a task of its own."""
+        if self._task is None:
+            self._task = asyncio.create_task(self.serve(sockets=[self._listener]), name="server")
+
+    async def run_to_end(self) -> None:
+        """Serve until the server is told to exit."""
+        self.begin()
+        await self.finish()
+
+    async def finish(self) -> None:
+        """Return when nobody is answered any more, if anybody ever was."""
+        if self._task is not None:
+            await self._task
 
     def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]
         return nullcontext()

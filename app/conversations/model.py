@@ -14,7 +14,7 @@ from app.kit.indexes import PRESENT, found_by, found_unless, lacking, one_of, or
 from app.kit.windows import window_indexes
 from app.search.table import MARK
 
-UNMARKED = "unindexed_v1"
+UNMARKED = "unindexed_v2"
 """The index of the messages that are not in the index of texts yet."""
 
 ConversationStatus = Literal["active", "archived", "deleted"]
@@ -90,6 +90,7 @@ class Transition(BaseModel):
 
 class Conversation(StoredDocument):
     windowed: ClassVar = ("title",)
+    normalized: ClassVar = windowed
 
     owner_id: PydanticObjectId
     title: str = ""
@@ -155,6 +156,8 @@ class Conversation(StoredDocument):
 
 
 class Message(StoredDocument):
+    normalized: ClassVar = ("content",)
+
     conversation_id: PydanticObjectId
     owner_id: PydanticObjectId
     seq: int

@@ -21,7 +21,7 @@ from app.kit.repository import Repository, Row, Scope
 from app.kit.scanning import Find, SearchReader
 from app.kit.transactions import beside, current_session, in_order
 from app.kit.turnstile import Turnstile
-from app.kit.windows import FIELD, with_windows
+from app.kit.windows import FIELD
 from app.search.index import TextIndex
 from app.search.reader import IndexedReader, Sources
 from app.search.table import MARK
@@ -120,7 +120,7 @@ class ConversationRepository(Repository[Conversation]):
 
     async def name(self, id: ObjectId, title: str) -> bool:
         """Give a title to a conversation that has none; False when it has one."""
-        stored = with_windows(CONVERSATIONS.windowed, {"title": title, "updated_at": now()})
+        stored = CONVERSATIONS.searched({"title": title, "updated_at": now()})
         with pymongo.timeout(WRITE_SECONDS):
             result = await self.collection.update_one(
                 {"_id": id, "title": ""}, {"$set": stored, "$inc": {"version": 1}}
@@ -276,7 +276,7 @@ class MessageRepository(Repository[Message]):
 
     async def finish(self, id: ObjectId, outcome: dict[str, Any]) -> Row | None:
         """Put the outcome on a message that is still streaming; None when it is not."""
-        change = {"$set": {**outcome, "updated_at": now()}, "$inc": {"version": 1}}
+        change = {"$set": {**MESSAGES.searched(outcome), "updated_at": now()}, "$inc": {"version": 1}}
         with pymongo.timeout(WRITE_SECONDS):
             return await self.collection.find_one_and_update(
                 {"_id": id, "status": "streaming"},

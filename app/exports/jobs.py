@@ -8,9 +8,11 @@ from typing import Any
 
 from bson import ObjectId
 
+from app.auth.principal import Principal
 from app.exports.model import ExportJob, ExportSpec
 from app.exports.repository import ExportRepository
 from app.exports.service import Sources
+from app.exports.tables import require_export
 from app.exports.wanted import understood
 from app.exports.writing import FILE, ExportLimits, ExportWriting
 from app.jobs.service import Jobs
@@ -47,12 +49,13 @@ class ExportJobs:
         limits = ExportLimits(slice_rows, self._quota.bytes)
         self.jobs.open(ExportWriting(sources, self._users, self.rows, limits, self._token_of))
 
-    async def create(self, owner_id: ObjectId, spec: ExportSpec, token: str | None = None) -> Row:
+    async def create(self, principal: Principal, spec: ExportSpec, token: str | None = None) -> Row:
         """Store a job of what is there now. `token`: of the export that this one continues.
 
-        Raises Invalid, TooManyJobs, and Conflict when there is no room for another file.
+        Raises Forbidden, Invalid, TooManyJobs, and Conflict when there is no room for another file.
         """
-        snapshot_at = next_second(now())
+        require_export(principal, spec.resource)
+        owner_id, snapshot_at = principal.user_id, next_second(now())
         since, faults = self._since(owner_id, spec, token)
         understood(spec, snapshot_at, since, faults=faults)
         if await self.rows.count_unfinished(owner_id) >= self._quota.jobs:

@@ -11,11 +11,14 @@ from typing import Any
 from bson import ObjectId
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
+from app.auth.principal import Principal
 from app.exports.calendar import next_due
 from app.exports.jobs import ExportJobs, next_second
 from app.exports.model import ExportSchedule, ExportSpec
 from app.exports.repository import ScheduleRepository
+from app.exports.resource import SCHEDULES
 from app.exports.schemas import ScheduleInput
+from app.exports.tables import require_export
 from app.exports.wanted import understood
 from app.kit.cancellation import raise_if_cancelled
 from app.kit.clock import now
@@ -48,16 +51,20 @@ class ExportSchedules:
             self._clock.cancel()
             await asyncio.wait({self._clock})
 
-    async def create(self, owner_id: ObjectId, new: ScheduleInput) -> Row:
-        """Raises Invalid, and Conflict for one too many."""
+    async def create(self, principal: Principal, new: ScheduleInput) -> Row:
+        """Raises Forbidden, Invalid, and Conflict for one too many."""
+        require_export(principal, new.export.resource)
+        owner_id = principal.user_id
         if await self.rows.count_of(owner_id) >= MOST_SCHEDULES:
             raise Conflict(f"A user has at most {MOST_SCHEDULES} export schedules; remove one.", reason="too_many")
         return await self.rows.insert(ExportSchedule(owner_id=owner_id, **await _stored(new)))
 
-    async def patch(self, scope: Scope, id: ObjectId, patch: Mapping[str, Any], versions: Versions) -> Row:
-        """Change a schedule; it is due next as if it were new."""
+    async def patch(self, principal: Principal, id: ObjectId, patch: Mapping[str, Any], versions: Versions) -> Row:
+        """Change a schedule; it is due next as if it were new. Raises as `create` does, and NotFound."""
+        scope = principal.scope(SCHEDULES)
 
         async def write(new: ScheduleInput, seen: Versions) -> Row:
+            require_export(principal, new.export.resource)
             return await self.rows.update(scope, id, {"$set": await _stored(new)}, versions=seen)
 
         return await edited(lambda: self.rows.get(scope, id), patch, ScheduleInput, write, versions)

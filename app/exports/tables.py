@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from app.audit.resource import AUDIT
+from app.auth.permissions import Permission
+from app.auth.principal import Principal
 from app.conversations.resource import CONVERSATIONS, MESSAGES
 from app.kit.resource import Column, Resource
 from app.turns.resource import TURNS
@@ -92,3 +94,20 @@ TABLES: Mapping[str, Table] = {
     )
 }
 """What can be exported, by the resource's name."""
+_NEEDED: Mapping[str, Permission] = {
+    "users": "users:export",
+    "conversations": "conversations:export",
+    "messages": "conversations:export",
+    "turns": "conversations:export",
+    "audit": "users:export",
+}
+
+
+def require_export(principal: Principal, name: str) -> None:
+    """That the credential may export the resource: a job runs without it, with all that its owner's role allows.
+    Raises Forbidden."""
+    if name not in TABLES:
+        return  # which is refused for not being there
+    principal.require(_NEEDED[name])
+    if name == AUDIT.name and principal.role == "admin":  # who sees everybody's entries; others see their own
+        principal.require("audit:read")

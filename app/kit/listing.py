@@ -209,7 +209,7 @@ def _search(resource: Resource, values: Mapping[str, str], errors: list[FieldErr
     if "q" not in values:
         return None
     paths = tuple(column.path for column in resource.searchable)
-    options = match, is_exact, resource.is_search_indexed
+    options = match, is_exact, resource.is_search_indexed, resource.normalized
     search: Search | None = _read(errors, "q", lambda: Search(paths, values["q"], *options))
     return search
 
@@ -234,7 +234,9 @@ def _filter(resource: Resource, name: str, text: str) -> dict[str, Any] | Search
     if operator == "exists":
         return {column.path: {"$ne": None}} if _boolean(text) else {column.path: None}
     if operator == "has":
-        return Search((column.path,), text, has_windows=column.path in resource.windowed)
+        return Search(
+            (column.path,), text, has_windows=column.path in resource.windowed, normalized=resource.normalized
+        )
     if operator == "in":
         if not text:
             raise ValueError("is empty; name values separated by commas")

@@ -31,6 +31,8 @@ commands = Histogram(
 )
 connections = Gauge("verbatim_mongo_connections", "Connections to MongoDB", ["state"])
 change_lag = Gauge("verbatim_change_stream_lag_seconds", "Age of the newest change when it came")
+primary = Gauge("verbatim_mongo_primary", "Whether MongoDB has a primary: 1, or 0")
+requests_held = Gauge("verbatim_http_requests_held", "Requests that wait for MongoDB to have a primary")
 transactions_repeated = Counter("verbatim_mongo_transactions_repeated", "Transactions that had to be tried again")
 
 turns = Counter("verbatim_turns", "Turns that ended", ["state", "provider"])
@@ -48,6 +50,8 @@ log_seconds = Histogram("verbatim_turn_log_seconds", "What one write of the turn
 exports = Counter("verbatim_exports", "Exports that ended", ["format", "outcome"])
 export_bytes = Counter("verbatim_export_bytes", "Bytes of exports that were sent or stored", ["format"])
 scans_waiting = Gauge("verbatim_scans_waiting", "Searches that wait for their turn to read rows")
+
+tasks = Gauge("verbatim_asyncio_tasks", "Tasks of the event loop, running or waiting")
 
 
 def exposition() -> bytes:

@@ -159,6 +159,8 @@ class Worker(Document):
     id: str = Field(alias="_id")  # type: ignore[assignment]
     expires_at: datetime
     is_dead: bool = False
+    level: int = 0
+    """The last migration that its version knows."""
 
     class Settings:
         name = "workers"

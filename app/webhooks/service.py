@@ -7,6 +7,8 @@ from typing import Any
 
 from bson import ObjectId
 
+from app.auth.permissions import Permission
+from app.auth.principal import Principal
 from app.kit.addresses import AddressGuard, ForbiddenAddress
 from app.kit.clock import now
 from app.kit.editing import edited
@@ -19,6 +21,7 @@ from app.webhooks.inbound import InboundHooks
 from app.webhooks.model import Secret, Webhook
 from app.webhooks.relay import Relay
 from app.webhooks.repository import DeliveryRepository, RelayRepository, WebhookRepository
+from app.webhooks.resource import WEBHOOKS
 from app.webhooks.retries import Times
 from app.webhooks.schemas import WebhookCreate, WebhookUpdate
 from app.webhooks.subscriptions import notice
@@ -26,6 +29,13 @@ from app.webhooks.subscriptions import notice
 MAX_PER_OWNER = 50
 MAX_SECRETS = 5
 """Secrets that are good at the same time."""
+_HEARD_WITH: Mapping[str, Permission] = {
+    "conversation": "conversations:read",
+    "message": "conversations:read",
+    "turn": "conversations:read",
+    "export": "exports:read",
+}
+"""What reads the same as an event tells, by the first word of its type."""
 
 
 class WebhookService:
@@ -62,25 +72,30 @@ class WebhookService:
         self._relay.wake()
         self._dispatcher.wake()
 
-    async def create(self, owner_id: ObjectId, new: WebhookCreate, *, may_hear_all: bool) -> tuple[Row, str]:
+    async def create(self, principal: Principal, new: WebhookCreate) -> tuple[Row, str]:
         """A new webhook and its secret, which is not shown again. Raises Invalid, Forbidden, Conflict."""
-        self._check(new, may_hear_all=may_hear_all)
-        if await self.rows.count_of(owner_id) >= MAX_PER_OWNER:
+        self._check(new, principal)
+        if await self.rows.count_of(principal.user_id) >= MAX_PER_OWNER:
             raise Conflict(f"{MAX_PER_OWNER} webhooks are the most; delete one.", reason="too_many_webhooks")
         secret = new_secret()
         webhook = Webhook(
-            **new.model_dump(), owner_id=owner_id, secrets=[Secret(value=secret)], active_from=await self._here()
+            **new.model_dump(),
+            owner_id=principal.user_id,
+            secrets=[Secret(value=secret)],
+            active_from=await self._here(),
         )
         return await self.rows.insert(webhook), secret
 
-    async def patch(
-        self, scope: Scope, id: ObjectId, patch: Mapping[str, Any], versions: Versions, *, may_hear_all: bool
-    ) -> Row:
-        """Change some of it; switched on again it hears of what happens from then on. Raises as `create` does."""
+    async def patch(self, principal: Principal, id: ObjectId, patch: Mapping[str, Any], versions: Versions) -> Row:
+        """Change some of it; switched on again it hears of what happens from then on.
+
+        Raises NotFound, and as `create` does.
+        """
+        scope = principal.scope(WEBHOOKS)
 
         async def write(update: WebhookUpdate, seen: Versions) -> Row:
             row = await self.rows.get(scope, id)
-            self._check(update, may_hear_all=may_hear_all or row["hears_all"])
+            self._check(update, principal, heard_all=row["hears_all"])
             change = update.model_dump()
             if update.active and not row["active"]:
                 change |= {"active_from": await self._here(), "disabled_reason": None, "failing_since": None}
@@ -155,8 +170,10 @@ class WebhookService:
         await self._state.prepare(position)
         return position
 
-    def _check(self, webhook: WebhookUpdate, *, may_hear_all: bool) -> None:
-        if webhook.hears_all and not may_hear_all:
+    def _check(self, webhook: WebhookUpdate, principal: Principal, *, heard_all: bool = False) -> None:
+        """Nobody hears of what their credential may not read, also not by sending what is heard somewhere else."""
+        principal.require(*dict.fromkeys(_HEARD_WITH[each.partition(".")[0]] for each in webhook.events))
+        if webhook.hears_all and not (principal.is_admin or heard_all):
             raise Forbidden("To hear of everybody's rows needs the permission 'admin'.")
         try:
             self._guard.check_url(webhook.url)

@@ -15,130 +15,142 @@ from app.services import Services
 from tests.api.calls import fields_at_fault
 from tests.conftest import Person, client_of
 
-# What a route asks for; "anything" is any credential.
+# What a route asks for: all of the scopes named; "anything" is any credential.
 ROUTES = {
     "GET /health/live": "nothing",
     "GET /health/ready": "nothing",
-    "GET /metrics": "admin",
+    "GET /metrics": "metrics:read",
     "GET /docs": "nothing",
     "GET /openapi.json": "nothing",
-    "GET /capabilities": "read",
-    "POST /api/users": "admin",
-    "GET /api/users": "read",
-    "GET /api/users/export": "export",
-    "POST /api/users/bulk": "admin",
-    "GET /api/users/me": "read",
-    "GET /api/users/me/usage": "read",
-    "PUT /api/users/me": "write",
-    "PATCH /api/users/me": "write",
-    "GET /api/users/{id}": "read",
-    "PUT /api/users/{id}": "admin",
-    "PATCH /api/users/{id}": "admin",
-    "DELETE /api/users/{id}": "admin",
-    "GET /api/users/{id}/data": "export",
-    "GET /api/users/{id}/profile": "read",
-    "PUT /api/users/{id}/profile": "write",
-    "PATCH /api/users/{id}/profile": "write",
-    "POST /api/conversations": "write",
-    "GET /api/conversations": "read",
-    "GET /api/conversations/export": "export",
-    "GET /api/conversations/export/training": "export",
-    "GET /api/conversations/export/training/report": "export",
-    "POST /api/conversations/bulk": "write",
-    "GET /api/conversations/{id}": "read",
-    "PUT /api/conversations/{id}": "write",
-    "PATCH /api/conversations/{id}": "write",
-    "DELETE /api/conversations/{id}": "write",
-    "POST /api/conversations/{id}/restore": "write",
-    "GET /api/conversations/{id}/messages": "read",
-    "POST /api/conversations/{id}/messages": "write",
-    "POST /api/conversations/{id}/messages/bulk": "write",
-    "POST /api/conversations/{id}/turns": "write",
-    "POST /api/conversations/{id}/regenerate": "write",
-    "POST /api/conversations/{id}/fork": "write",
-    "GET /api/conversations/{id}/shares": "read",
-    "PUT /api/conversations/{id}/shares/{user_id}": "write",
-    "DELETE /api/conversations/{id}/shares/{user_id}": "write",
-    "GET /api/conversations/{id}/links": "read",
-    "POST /api/conversations/{id}/links": "write",
-    "DELETE /api/conversations/{id}/links/{link_id}": "write",
+    "GET /capabilities": "anything",
+    "POST /api/users": "users:admin",
+    "GET /api/users": "users:read",
+    "GET /api/users/export": "users:export",
+    "POST /api/users/bulk": "users:admin",
+    "GET /api/users/me": "users:read",
+    "GET /api/users/me/usage": "stats:read",
+    "PUT /api/users/me": "users:write",
+    "PATCH /api/users/me": "users:write",
+    "GET /api/users/{id}": "users:read",
+    "PUT /api/users/{id}": "users:admin",
+    "PATCH /api/users/{id}": "users:admin",
+    "DELETE /api/users/{id}": "users:admin",
+    "GET /api/users/{id}/data": "users:export",
+    "GET /api/users/{id}/profile": "users:read",
+    "PUT /api/users/{id}/profile": "users:write",
+    "PATCH /api/users/{id}/profile": "users:write",
+    "POST /api/conversations": "conversations:write",
+    "GET /api/conversations": "conversations:read",
+    "GET /api/conversations/export": "conversations:export",
+    "GET /api/conversations/export/training": "conversations:export",
+    "GET /api/conversations/export/training/report": "conversations:export",
+    "POST /api/conversations/bulk": "conversations:write",
+    "GET /api/conversations/{id}": "conversations:read",
+    "PUT /api/conversations/{id}": "conversations:write",
+    "PATCH /api/conversations/{id}": "conversations:write",
+    "DELETE /api/conversations/{id}": "conversations:write",
+    "POST /api/conversations/{id}/restore": "conversations:write",
+    "GET /api/conversations/{id}/messages": "conversations:read",
+    "POST /api/conversations/{id}/messages": "conversations:write",
+    "POST /api/conversations/{id}/messages/bulk": "conversations:write",
+    "POST /api/conversations/{id}/turns": "turns:write",
+    "POST /api/conversations/{id}/regenerate": "turns:write",
+    "POST /api/conversations/{id}/fork": "conversations:write",
+    "GET /api/conversations/{id}/shares": "conversations:read",
+    "PUT /api/conversations/{id}/shares/{user_id}": "conversations:share",
+    "DELETE /api/conversations/{id}/shares/{user_id}": "conversations:share",
+    "GET /api/conversations/{id}/links": "conversations:read",
+    "POST /api/conversations/{id}/links": "conversations:share",
+    "DELETE /api/conversations/{id}/links/{link_id}": "conversations:share",
     "GET /api/shared/{token}": "nothing",
     "GET /api/shared/{token}/messages": "nothing",
-    "GET /api/messages": "read",
-    "GET /api/messages/export": "export",
-    "GET /api/messages/{id}": "read",
-    "PATCH /api/messages/{id}": "write",
-    "GET /api/search": "read",
-    "GET /api/stats/messages": "read",
-    "GET /api/stats/usage": "read",
-    "GET /api/turns": "read",
-    "GET /api/turns/export": "export",
-    "GET /api/turns/{id}": "read",
-    "GET /api/turns/{id}/events": "read",
-    "POST /api/turns/{id}/cancel": "write",
-    "POST /api/turns/{id}/retry": "write",
-    "POST /api/exports": "export",
-    "GET /api/exports": "export",
-    "GET /api/exports/{id}": "export",
-    "GET /api/exports/{id}/file": "export",
-    "GET /api/exports/{id}/manifest": "export",
-    "POST /api/exports/{id}/cancel": "export",
-    "DELETE /api/exports/{id}": "export",
-    "POST /api/export-schedules": "export",
-    "GET /api/export-schedules": "export",
-    "GET /api/export-schedules/{id}": "export",
-    "PATCH /api/export-schedules/{id}": "export",
-    "DELETE /api/export-schedules/{id}": "export",
-    "POST /api/imports": "write",
-    "GET /api/imports": "read",
-    "GET /api/imports/{id}": "read",
-    "GET /api/imports/{id}/errors": "read",
-    "POST /api/imports/{id}/undo": "write",
-    "POST /api/imports/{id}/cancel": "write",
-    "DELETE /api/imports/{id}": "write",
-    "POST /api/keys": "write",
+    "GET /api/messages": "conversations:read",
+    "GET /api/messages/export": "conversations:export",
+    "GET /api/messages/{id}": "conversations:read",
+    "PATCH /api/messages/{id}": "conversations:write",
+    "GET /api/search": "conversations:read",
+    "GET /api/stats/messages": "stats:read",
+    "GET /api/stats/usage": "stats:read",
+    "GET /api/turns": "conversations:read",
+    "GET /api/turns/export": "conversations:export",
+    "GET /api/turns/{id}": "conversations:read",
+    "GET /api/turns/{id}/events": "conversations:read",
+    "POST /api/turns/{id}/cancel": "turns:write",
+    "POST /api/turns/{id}/retry": "turns:write",
+    "POST /api/exports": "exports:write",
+    "GET /api/exports": "exports:read",
+    "GET /api/exports/{id}": "exports:read",
+    "GET /api/exports/{id}/file": "exports:read",
+    "GET /api/exports/{id}/manifest": "exports:read",
+    "POST /api/exports/{id}/cancel": "exports:write",
+    "DELETE /api/exports/{id}": "exports:write",
+    "POST /api/export-schedules": "exports:write",
+    "GET /api/export-schedules": "exports:read",
+    "GET /api/export-schedules/{id}": "exports:read",
+    "PATCH /api/export-schedules/{id}": "exports:write",
+    "DELETE /api/export-schedules/{id}": "exports:write",
+    "POST /api/imports": "imports:write",
+    "GET /api/imports": "imports:read",
+    "GET /api/imports/{id}": "imports:read",
+    "GET /api/imports/{id}/errors": "imports:read",
+    "POST /api/imports/{id}/undo": "imports:write",
+    "POST /api/imports/{id}/cancel": "imports:write",
+    "DELETE /api/imports/{id}": "imports:write",
+    "POST /api/keys": "keys:write",
     "POST /api/auth/token": "nothing",
     "POST /api/auth/revoke": "nothing",
     "POST /api/auth/logout": "anything",
-    "GET /api/auth/sessions": "read",
-    "DELETE /api/auth/sessions/{id}": "read",
-    "GET /api/keys": "read",
-    "GET /api/keys/{id}": "read",
-    "DELETE /api/keys/{id}": "write",
-    "POST /api/webhooks": "write",
-    "GET /api/webhooks": "read",
-    "GET /api/webhooks/{id}": "read",
-    "PATCH /api/webhooks/{id}": "write",
-    "DELETE /api/webhooks/{id}": "write",
-    "POST /api/webhooks/{id}/rotate": "write",
-    "POST /api/webhooks/{id}/ping": "write",
-    "GET /api/webhooks/{id}/deliveries": "read",
-    "POST /api/webhooks/{id}/deliveries/{delivery}/redeliver": "write",
-    "POST /api/hooks": "write",
-    "GET /api/hooks": "read",
-    "DELETE /api/hooks/{id}": "write",
+    "GET /api/auth/sessions": "sessions",
+    "DELETE /api/auth/sessions/{id}": "sessions",
+    "GET /api/keys": "keys:read",
+    "GET /api/keys/{id}": "keys:read",
+    "DELETE /api/keys/{id}": "keys:write",
+    "POST /api/webhooks": "webhooks:write",
+    "GET /api/webhooks": "webhooks:read",
+    "GET /api/webhooks/{id}": "webhooks:read",
+    "PATCH /api/webhooks/{id}": "webhooks:write",
+    "DELETE /api/webhooks/{id}": "webhooks:write",
+    "POST /api/webhooks/{id}/rotate": "webhooks:write",
+    "POST /api/webhooks/{id}/ping": "webhooks:write",
+    "GET /api/webhooks/{id}/deliveries": "webhooks:read",
+    "POST /api/webhooks/{id}/deliveries/{delivery}/redeliver": "webhooks:write",
+    "POST /api/hooks": "webhooks:write conversations:write",
+    "GET /api/hooks": "webhooks:read",
+    "DELETE /api/hooks/{id}": "webhooks:write",
     "POST /api/hooks/{id}": "signature",
-    "GET /api/audit": "admin",
-    "GET /api/audit/export": "admin",
-    "GET /api/audit/{id}": "admin",
-    "POST /api/holds": "admin",
-    "GET /api/holds": "admin",
-    "GET /api/holds/{id}": "admin",
-    "DELETE /api/holds/{id}": "admin",
-    "GET /api/erasures": "admin",
-    "GET /api/erasures/{id}": "admin",
-    "POST /api/retention": "admin",
-    "GET /api/retention": "admin",
-    "GET /api/retention/{id}": "admin",
-    "PATCH /api/retention/{id}": "admin",
-    "DELETE /api/retention/{id}": "admin",
-    "POST /api/retention/{id}/dry-run": "admin",
+    "GET /api/audit": "audit:read",
+    "GET /api/audit/export": "audit:read",
+    "GET /api/audit/{id}": "audit:read",
+    "POST /api/holds": "privacy:write",
+    "GET /api/holds": "privacy:read",
+    "GET /api/holds/{id}": "privacy:read",
+    "DELETE /api/holds/{id}": "privacy:write",
+    "GET /api/erasures": "privacy:read",
+    "GET /api/erasures/{id}": "privacy:read",
+    "POST /api/retention": "privacy:write",
+    "GET /api/retention": "privacy:read",
+    "GET /api/retention/{id}": "privacy:read",
+    "PATCH /api/retention/{id}": "privacy:write",
+    "DELETE /api/retention/{id}": "privacy:write",
+    "POST /api/retention/{id}/dry-run": "privacy:read",
+}
+# What each scope that has parts implies.
+PARTS = {
+    "read": {
+        *("conversations:read", "users:read", "stats:read", "imports:read", "keys:read", "sessions", "webhooks:read"),
+    },
+    "write": {
+        *("conversations:write", "conversations:share", "turns:write", "users:write", "imports:write", "keys:write"),
+        "webhooks:write",
+    },
+    "export": {"conversations:export", "users:export", "exports:read", "exports:write"},
+    "admin": {"users:admin", "audit:read", "privacy:read", "privacy:write", "metrics:read"},
 }
 MAY = {
     "anonymous": {"nothing"},
-    "user": {"nothing", "anything", "read", "write", "export"},
-    "analyst": {"nothing", "anything", "read", "export"},
-    "admin": {"nothing", "anything", "read", "write", "export", "admin"},
+    "user": {"nothing", "anything", *PARTS["read"], *PARTS["write"], *PARTS["export"]},
+    "analyst": {"nothing", "anything", *PARTS["read"], *PARTS["export"]},
+    "admin": {"nothing", "anything", *PARTS["read"], *PARTS["write"], *PARTS["export"], *PARTS["admin"]},
 }
 # Bodies that are right, so that nothing but the id can be at fault.
 MESSAGE = {"role": "user", "content": "Hello"}
@@ -163,12 +175,12 @@ WITH_ID = [route for route, need in ROUTES.items() if "{id}" in route and need !
 WRITES = [
     route
     for route, need in ROUTES.items()
-    if not route.startswith("GET") and need not in {"nothing", "anything", "signature", "read"}
+    if not route.startswith("GET") and need not in {"nothing", "anything", "signature", "sessions", "privacy:read"}
 ]
 LISTS = [
     route
     for route, need in ROUTES.items()
-    if route.startswith("GET /api") and "{" not in route and "/me" not in route and need != "admin"
+    if route.startswith("GET /api") and "{" not in route and "/me" not in route and need not in PARTS["admin"]
 ]
 
 
@@ -204,14 +216,15 @@ async def test_a_role_may_do_what_the_table_says(clients: dict[str, httpx.AsyncC
     for route, need in ROUTES.items():
         refusal = 401 if who == "anonymous" or need == "signature" else 403
         response = await ask(clients[who], route)
-        if need in MAY[who]:
+        lacking = [each for each in need.split() if each not in MAY[who]]
+        if not lacking:
             assert response.status_code not in {401, 403}, route
             assert response.status_code < 500, route
         else:
             assert (response.status_code, response.json()["status"]) == (refusal, refusal), route
             challenge = response.headers["www-authenticate"]
             assert ("insufficient_scope" in challenge) == (refusal == 403), route
-            assert (f'scope="{need}"' in challenge) == (refusal == 403), route
+            assert (f'scope="{lacking[0]}"' in challenge) == (refusal == 403), route
 
 
 async def test_a_read_only_key_writes_nothing(app: FastAPI, admin: Person, ana: Person, services: Services) -> None:
@@ -264,13 +277,17 @@ async def anas(as_ana: httpx.AsyncClient, ana: Person, services: Services) -> di
 async def test_what_is_anas_does_not_exist_for_ben(
     as_ana: httpx.AsyncClient, as_ben: httpx.AsyncClient, anas: dict[str, str]
 ) -> None:
-    shown = [route for route in WITH_ID if "GET" in route and ROUTES[route] != "admin" and not route.endswith("/data")]
+    shown = [
+        route
+        for route in WITH_ID
+        if "GET" in route and ROUTES[route] not in PARTS["admin"] and not route.endswith("/data")
+    ]
     before = {route: (await ask(as_ana, route, anas[collection_of(route)])).text for route in shown}
 
     for route in WITH_ID:
         hers = await ask(as_ben, route, anas[collection_of(route)])
         nobodys = await ask(as_ben, route, ObjectId())
-        assert hers.status_code == (403 if ROUTES[route] == "admin" else 404), route
+        assert hers.status_code == (403 if ROUTES[route] in PARTS["admin"] else 404), route
         same = {name: value for name, value in hers.json().items() if name != "request_id"}
         assert same == {name: value for name, value in nobodys.json().items() if name != "request_id"}, route
 

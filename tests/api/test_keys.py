@@ -8,7 +8,7 @@ import pytest
 from fastapi import FastAPI
 
 from app.auth.credentials import Bearer
-from app.auth.model import PERMISSIONS
+from app.auth.permissions import WHOLES
 from app.services import Services
 from tests.conftest import Person, client_of
 
@@ -111,7 +111,7 @@ async def test_scopes_limit_what_a_key_may_do(
         "export": ("GET", "/api/users/export", None),
         "admin": ("PUT", f"/api/users/{ana.id}", {"email": ana.email, "name": "Ana"}),
     }
-    for scope in PERMISSIONS:
+    for scope in WHOLES:
         key = (await mint(as_admin, scopes=[scope]))["key"]
         async with with_key(app, admin, key) as client:
             allowed = {

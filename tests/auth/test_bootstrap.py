@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from app.auth.credentials import Bearer
-from app.auth.model import PERMISSIONS
+from app.auth.permissions import PERMISSIONS
 from app.auth.schemas import KeyCreate
 from app.bootstrap import ADMIN_EMAIL, KEY_FILE, ensure_admin
 from app.config import Settings

@@ -68,7 +68,9 @@ async def test_scopes_narrow_what_a_token_may_do(anonymous: httpx.AsyncClient, a
     assert await status_of(anonymous, headers) == 200
     refused = await anonymous.patch("/api/users/me", json={"name": "A"}, headers=headers)
     assert refused.status_code == 403
-    assert refused.headers["www-authenticate"] == ('Bearer realm="verbatim", error="insufficient_scope", scope="write"')
+    assert refused.headers["www-authenticate"] == (
+        'Bearer realm="verbatim", error="insufficient_scope", scope="users:write"'
+    )
 
 
 RIGHT = {"grant_type": "password", "username": "{email}", "password": PASSWORD}
