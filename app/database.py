@@ -42,6 +42,7 @@ from app.kit.monitoring import listeners
 from app.kit.paging import Cursors
 from app.kit.primary import Primary
 from app.kit.probing import Probe
+from app.kit.trace_export import exporting
 from app.kit.transactions import Transactions
 from app.limits.model import RateCount, Spending
 from app.mongod import EmbeddedMongod, find_mongod
@@ -157,6 +158,8 @@ async def connected(settings: Settings) -> AsyncIterator[AsyncMongoClient[dict[s
         else:
             mongod = await asyncio.to_thread(find_mongod, settings.mongod)
             uri, login = await stack.enter_async_context(EmbeddedMongod(settings.data, mongod)), {}
+        # Before there is a client, which only then tells of its commands.
+        await stack.enter_async_context(exporting(settings.otel_endpoint))
         client = _client(uri, {**login, "event_listeners": listeners(settings.slow_query_seconds)})
         stack.push_async_callback(client.close)
         yield client

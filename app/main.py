@@ -12,13 +12,13 @@ from fastapi import FastAPI
 from app import __version__
 from app.api.chain import add_middleware
 from app.api.docs import OPENAPI_PATH, add_docs
-from app.api.openapi_security import document_credentials
+from app.api.openapi import complete_openapi
 from app.api.routes import add_routes
 from app.bootstrap import ensure_admin
 from app.config import Settings
-from app.kit.logs import configure_logs
 from app.kit.problems import speak_problems
 from app.kit.streaming import Drain
+from app.log_setup import start_logs
 from app.migrations.starting import server_start
 from app.services import Services, open_services
 
@@ -28,7 +28,7 @@ Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The ASGI application for any server: it opens the database at start and closes it at the end."""
     settings = settings or Settings()
-    configure_logs(settings.log_level, settings.log_format)
+    start_logs(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -65,9 +65,11 @@ def build_app(settings: Settings, lifespan: Lifespan | None = None) -> FastAPI:
         redoc_url=None,
         openapi_url=OPENAPI_PATH if settings.docs else None,
         redirect_slashes=False,
+        # Its own telemetry would put queries, and the secrets of links, into spans: ours does without (kit/tracing.py).
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     speak_problems(app)
-    document_credentials(app)
+    complete_openapi(app)
     add_middleware(app, settings)
     add_routes(app)
     if settings.docs:

@@ -31,6 +31,7 @@ from app.imports.assembly import build_imports
 from app.imports.jobs import ImportJobs
 from app.jobs.files import JobFiles
 from app.jobs.service import JobOptions, Jobs
+from app.kit.backlog import Backlog
 from app.kit.changes import ChangeFeed
 from app.kit.repository import Repository
 from app.kit.turnstile import Turnstile
@@ -87,6 +88,7 @@ class Services:
     content_index: TextIndex
     webhooks: WebhookService
     privacy: Privacy
+    backlog: Backlog
 
     @property
     def keys(self) -> KeyService:
@@ -122,20 +124,16 @@ class Services:
         self.schedules.open()
         self.privacy.upkeep.open()
         self.imports.open()
+        self.backlog.open()
 
     async def aclose(self) -> None:
         """Let running turns finish for a while, then close what is open."""
-        await self.migrations.aclose()
-        await self.privacy.upkeep.aclose()
-        await self.schedules.aclose()
-        await self.exports.jobs.aclose()
-        await self.imports.jobs.aclose()
+        jobs = self.exports.jobs, self.imports.jobs
+        for each in (self.backlog, self.migrations, self.privacy.upkeep, self.schedules, *jobs):
+            await each.aclose()
         await self.turns.runner.aclose(self.settings.drain_timeout)
-        await self.limits.aclose()
-        await self.webhooks.aclose()
-        await self.rooms.aclose()
-        await self.sharing.revocations.aclose()
-        await self.housekeeping.aclose()
+        for part in (self.limits, self.webhooks, self.rooms, self.sharing.revocations, self.housekeeping):
+            await part.aclose()
         await self.content_index.aclose()
         await self.changes.aclose()
         await self.access.aclose()
@@ -146,12 +144,10 @@ class Services:
 async def open_services(settings: Settings, *, start: Start) -> AsyncIterator[Services]:
     """Open the database and build every service on it; closing lets running turns finish first.
 
-    `start`: what is done about migrations before. Raises DatabaseUnavailable when a newer version has been here.
+    `start`: what is done about migrations before; it refuses a database that a newer version has taken over.
     """
     async with open_database(settings) as database:
-        migrations = Migrations(database)
-        await migrations.check()
-        await start(migrations, settings)
+        await start(Migrations(database), settings)
         services = build_services(settings, database)
         try:
             yield services
@@ -223,6 +219,7 @@ def build_services(settings: Settings, database: Database) -> Services:
         rooms=rooms,
         content_index=index,
         webhooks=webhooks,
+        backlog=Backlog(turns=turn_rows, exports=exports.rows, imports=imports.rows, deliveries=webhooks.deliveries),
         privacy=build_privacy(
             cursors,
             transactions,
@@ -265,7 +262,7 @@ def _build_turns(
     events = EventRepository()
     finisher = TurnFinisher(rows, events, conversations, database.transactions)
     options = AftermathOptions(settings.helper_model, settings.auto_titles)
-    aftermath = Aftermath(rows, conversations, models, options)
+    aftermath = Aftermath(rows, conversations, models, quotas, options)
 
     async def go_on(id: ObjectId) -> None:
         await beginnings.go_on(id)

@@ -8,7 +8,7 @@ import time
 import httpx
 
 from chaos.door import Door
-from chaos.history import History, Request
+from chaos.history import History, Kind, Request
 from tests.faults.followers import Ledger, View, ask, retry
 from tests.streams import events_of
 
@@ -58,7 +58,7 @@ class Asker:
     async def _connect(self, view: View) -> None:
         """One connection, to its end or for as long as this client stays."""
         call = view.next_call(self._rng)
-        kind = "ask" if call == view.call and not view.connections else "follow"
+        kind: Kind = "ask" if call == view.call and not view.connections else "follow"
         response = await self._door.stream(kind, self._rng, call)
         view.connections += 1
         if response is None:

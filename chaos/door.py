@@ -1,5 +1,6 @@
 """How a client gets to a server that serves, as the guide tells: whoever cannot be reached, hangs, or answers 502, 503
-or 504 is left for the next one, after the time the answer asks for; every POST carries its key, so it happens once.
+or 504 is left for another one, after the time the answer asks for, and is avoided for two seconds, as the proxy in
+`deploy/` does; every POST carries its key, so it happens once.
 
 One request has 20 seconds for all its attempts. What it came to is noted in the history.
 """
@@ -22,6 +23,7 @@ ATTEMPT = 8.0
 """Seconds after which one server is given up for another: an election takes less, and a second try has its time."""
 SILENCE = 17.0
 """Seconds without a byte of a stream after which it is broken off: a living server sends a comment every 15."""
+_AVOIDED = 2.0
 _CONNECT = 2.0
 _PAUSE = 0.25
 _RETRIED = frozenset((429, 502, 503, 504))
@@ -53,6 +55,8 @@ class Door:
         self._clients = [
             httpx.AsyncClient(base_url=url, headers=headers, limits=limits, timeout=timeout) for url in urls
         ]
+        self._avoided = [0.0] * len(urls)
+        """Until when each server is."""
         self._stack = AsyncExitStack()
 
     async def request(
@@ -93,9 +97,10 @@ class Door:
 
     async def _reach(self, kind: Kind, rng: random.Random, attempt: Attempt[T], deadline: float) -> T | None:
         """What an attempt at some server came to; noted as one request."""
-        started, attempts, number, reason = time.monotonic(), 0, rng.randrange(len(self._clients)), ""
+        started, attempts, reason = time.monotonic(), 0, ""
         while (rest := started + deadline - time.monotonic()) > 0:
             attempts += 1
+            number = self._choose(rng)
             try:
                 async with asyncio.timeout(min(rest, max(ATTEMPT, deadline / 3))):
                     answer = await attempt(self._clients[number])
@@ -105,13 +110,18 @@ class Door:
             except (httpx.TransportError, TimeoutError, _Busy) as error:
                 reason = f"{type(error).__name__} {error}"
                 pause = error.pause if isinstance(error, _Busy) else _PAUSE
+                self._avoided[number] = time.monotonic() + _AVOIDED
                 await asyncio.sleep(min(pause, max(0.0, started + deadline - time.monotonic())))
-                number = (number + 1) % len(self._clients)
             else:
                 self._note(kind, started, attempts, "")
                 return answer
         self._note(kind, started, attempts, f"nothing within {deadline:g} s; at last {reason}")
         return None
+
+    def _choose(self, rng: random.Random) -> int:
+        """A server that is not avoided; any when all are."""
+        now, every = time.monotonic(), range(len(self._clients))
+        return rng.choice([number for number in every if self._avoided[number] <= now] or every)
 
     def _note(self, kind: Kind, started: float, attempts: int, failure: str) -> None:
         self._history.requests.append(Request(kind, started, time.monotonic(), attempts, failure))

@@ -1,4 +1,8 @@
-"""The clients: writers of transcripts, askers, readers, and one who exports; all on two servers, none in step."""
+"""The clients: writers of transcripts, askers, readers, and one who exports; all on two servers, none in step.
+
+Writers wait for an answer before they write again, so all of them may hang at the same time. One more writes at a rate,
+answered or not, to one of several transcripts after the other: it tells for how long nothing can be written.
+"""
 
 import asyncio
 import hashlib
@@ -14,7 +18,9 @@ from chaos.door import Door
 from chaos.history import Append, Exported, History, Seen
 from tests.faults.followers import Ledger
 
-TRANSCRIPTS, WRITERS_EACH, ASKERS, READERS = 2, 2, 4, 2
+TRANSCRIPTS, WRITERS_EACH, ASKERS, READERS = 2, 2, 3, 1
+RATE, RATED = 2, 8
+"""Messages a second of the one who does not wait, and to how many transcripts."""
 ARCHIVED = 500
 _FILE_SECONDS = 90.0
 _PAGE = 50
@@ -30,7 +36,8 @@ class Load:
         self.history = history
         self.ledger = Ledger()
         self.transcripts: list[str] = []
-        """The conversations that are only appended to; the first one is full from the beginning."""
+        """Conversations that are only appended to: the archive, those with two writers each, and those that are
+        written to at a rate."""
         self._door = door
         self._seed = seed
         self._stop = asyncio.Event()
@@ -47,7 +54,8 @@ class Load:
         """Everybody is at work inside the block; at its end each finishes what it has begun."""
         await self._open()
         async with asyncio.TaskGroup() as tasks:
-            for number, path in enumerate(self.transcripts[1:] * WRITERS_EACH):
+            tasks.create_task(self._write_at_a_rate(self.transcripts[-RATED:]))
+            for number, path in enumerate(self.transcripts[1 : 1 + TRANSCRIPTS] * WRITERS_EACH):
                 tasks.create_task(self._write(f"writer {number}", path))
             for asker in self._askers:
                 tasks.create_task(asker.converse(self._stop))
@@ -60,7 +68,7 @@ class Load:
     async def _open(self) -> None:
         """Make all conversations; raises RuntimeError when that fails, because nothing has been done to anybody yet."""
         rng = self._rng("opening")
-        for number in range(1 + TRANSCRIPTS):
+        for number in range(1 + TRANSCRIPTS + RATED):
             self.transcripts.append(await self._new(rng, f"transcript {number}"))
         for asker in self._askers:
             asker.conversation = await self._new(rng, asker.name)
@@ -87,16 +95,25 @@ class Load:
         rng, number = self._rng(name), 0
         while not self._stop.is_set():
             number += 1
-            append = Append(path, f"{name}: {number}", time.monotonic())
-            body = {"role": "user", "content": append.content}
-            response = await self._door.request(
-                "append", rng, "POST", f"{path}/messages", key=append.content, json=body
-            )
-            if response is None:
-                self.history.appends.append(append)
-            else:
-                self._confirm(append, response.json())
-            await asyncio.sleep(rng.uniform(0.04, 0.16))
+            await self._append(rng, path, f"{name}: {number}")
+            await asyncio.sleep(rng.uniform(0.1, 0.3))
+
+    async def _write_at_a_rate(self, paths: Sequence[str]) -> None:
+        rng, number = self._rng("rate"), 0
+        async with asyncio.TaskGroup() as tasks:
+            while not self._stop.is_set():
+                number += 1
+                tasks.create_task(self._append(rng, paths[number % len(paths)], f"at a rate: {number}"))
+                await asyncio.sleep(1 / RATE)
+
+    async def _append(self, rng: random.Random, path: str, content: str) -> None:
+        append = Append(path, content, time.monotonic())
+        body = {"role": "user", "content": content}
+        response = await self._door.request("append", rng, "POST", f"{path}/messages", key=content, json=body)
+        if response is None:
+            self.history.appends.append(append)
+        else:
+            self._confirm(append, response.json())
 
     async def _read(self, rng: random.Random) -> None:
         while not self._stop.is_set():

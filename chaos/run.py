@@ -47,6 +47,7 @@ async def run(options: Options, folder: Path, say: Say) -> Verdict:
             async with load.running():
                 episodes = [episode async for episode in _episodes(stage, options, say)]
             say("Everybody has finished. Comparing ...")
+        await stage.quiet()
         stored, questions = await stage.stored(), asked(stage.upstream)
     evidence = Evidence(
         began, episodes, history, load.ledger.views, load.transcripts, stored, questions, lag, stage.servers.faults

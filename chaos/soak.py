@@ -60,6 +60,7 @@ async def soak(seconds: float, seed: int, folder: Path, say: Say) -> tuple[Verdi
             began = time.monotonic()
             async with load.running():
                 samples = await _watch(stage, seconds, say)
+        await stage.quiet()
         stored, questions = await stage.stored(), asked(stage.upstream)
     evidence = Evidence(
         began, [], history, load.ledger.views, load.transcripts, stored, questions, lag, stage.servers.faults

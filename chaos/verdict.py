@@ -102,7 +102,8 @@ def _refused(history: History, episodes: Sequence[Episode]) -> Iterator[str]:
     for request in history.requests:
         if not request.failure or request.kind == "turn":
             continue
-        if not any(request.started < until and request.ended > since for since, until in excused):
+        is_excused = any(request.started < until and request.ended > since for since, until in excused)
+        if not is_excused or request.failure.startswith("500"):
             during = [each.fault for each in episodes if each.started <= request.ended <= each.ended]
             took = request.ended - request.started
             yield f"{request.kind} during {', '.join(during)}, after {took:.1f} s: {request.failure}"

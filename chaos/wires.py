@@ -60,6 +60,7 @@ class _Wire:
         self.near.other, self.far.other = self.far, self.near
 
     def opened(self) -> None:
+        assert self.near.transport is not None
         peer, own = (self.near.transport.get_extra_info(name) for name in ("peername", "sockname"))
         self._inode = _inode(peer[1], own[1])
         self._wires.open.add(self)
@@ -97,6 +98,7 @@ class _Wire:
             self.close()
             return
         self.far.hold(self._is_cut)
+        assert self.far.transport is not None
         self.far.transport.write(self.near.release())
 
     def close(self) -> None:

@@ -5,6 +5,8 @@ out the tests marked `mongod`.
 """
 
 import asyncio
+import io
+import logging
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import nullcontext
@@ -29,6 +31,7 @@ from app.auth.schemas import KeyCreate
 from app.config import Settings
 from app.database import CLIENT_OPTIONS, DOCUMENTS, Database, check_topology, prepare
 from app.kit import security
+from app.kit.logs import configure_logs, logger
 from app.kit.streaming import Drain
 from app.main import build_app, serve_with
 from app.migrations.runner import Migrations
@@ -135,6 +138,23 @@ def cheap_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
     """Passwords that are hashed in microseconds, for tests that are not about that."""
     monkeypatch.setattr(security, "_hasher", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
     monkeypatch.setattr(security, "_NOBODYS_HASH", security._nobodys_hash())
+
+
+@pytest.fixture
+def lines() -> Iterator[io.StringIO]:
+    """What is logged, as JSON lines."""
+    root = logging.getLogger()
+    handlers, level, config = root.handlers, root.level, structlog.get_config()
+    configure_logs("info", "json")
+    written = io.StringIO()
+    handler = root.handlers[0]
+    assert isinstance(handler, logging.StreamHandler)
+    handler.setStream(written)
+    yield written
+    root.handlers = handlers
+    root.setLevel(level)
+    structlog.configure(**config)
+    vars(logger).pop("bind", None)  # it has kept what was configured here
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from app.api.starting import Starting
 from app.config import Settings
 from app.kit.hardening import HeadLimit, SecurityHeaders
 from app.kit.middleware import BodyLimit, HeadRequests, RequestContext
+from app.kit.request_spans import RequestSpans
 
 MAX_URL_BYTES = 16 * 1024
 MAX_HEADER_BYTES = 32 * 1024
@@ -48,3 +49,5 @@ def add_middleware(app: FastAPI, settings: Settings) -> None:
         app.add_middleware(CORSMiddleware, allow_origins=settings.allowed_origins, **CORS)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestContext, secrets_in_paths=sharing.LINK_PATH)
+    if settings.otel_endpoint is not None:
+        app.add_middleware(RequestSpans)

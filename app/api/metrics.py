@@ -25,7 +25,7 @@ async def metrics(request: Request, services: ServicesDep) -> Response:
         await services.database.primary.present()
         (await services.access.authenticate(presented, address_of(request.scope))).require("metrics:read")
     tasks.set(len(asyncio.all_tasks()))
-    return Response(exposition(), media_type=CONTENT_TYPE_LATEST)
+    return Response(await asyncio.to_thread(exposition), media_type=CONTENT_TYPE_LATEST)
 
 
 def _is_own_key(presented: Presented, own: SecretStr | None) -> bool:

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from fastapi import FastAPI
-
 from app.api.auth import TOKEN_PATH
 from app.api.deps import BEARER
 from app.auth.permissions import MEANINGS
@@ -16,19 +14,8 @@ _OTHERS: dict[str, dict[str, Any]] = {
 }
 
 
-def document_credentials(app: FastAPI) -> None:
+def add_credentials(openapi: dict[str, Any]) -> None:
     """Add the other ways to get in to the document, for each route with the same scopes."""
-    generate = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            _document(generate())
-        return app.openapi_schema or {}
-
-    app.openapi = openapi  # type: ignore[method-assign]
-
-
-def _document(openapi: dict[str, Any]) -> None:
     openapi["components"]["securitySchemes"].update(_OTHERS)
     too_often = {str(status): response for status, response in problem_responses(429).items()}
     for path, operations in openapi["paths"].items():

@@ -2,6 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
+from bson import ObjectId
 from pydantic import Field, StringConstraints, TypeAdapter, ValidationError
 
 from app.auth.credentials import MAX_CHARACTERS
@@ -94,6 +95,15 @@ AnyMessage = (
     | PingMessage
 )
 _MESSAGES: TypeAdapter[AnyMessage] = TypeAdapter(Annotated[AnyMessage, Field(discriminator="type")])
+
+
+def target_of(message: AnyMessage) -> tuple[str, ObjectId | None]:
+    """The resource that a message is about, and the id that it names."""
+    if isinstance(message, AuthMessage | PingMessage):
+        return "socket", None
+    if isinstance(message, FollowMessage | UnfollowMessage | RetryMessage | CancelMessage):
+        return "turns", message.turn_id
+    return "conversations", message.conversation_id
 
 
 class Malformed(Exception):

@@ -14,15 +14,18 @@ from pymongo.errors import PyMongoError
 from starlette.types import Message
 from starlette.websockets import WebSocket
 
+from app.api.audit_trail import note_refusal_in_socket
 from app.api.rate_limits import admit
 from app.api.socket_outbox import Gone, Outbox
 from app.api.socket_protocol import MAX_MESSAGE_BYTES
 from app.api.socket_requests import Requests
-from app.api.socket_schemas import AnyMessage, AuthMessage, Malformed, parse
+from app.api.socket_schemas import AnyMessage, AuthMessage, Malformed, parse, target_of
 from app.auth.credentials import Bearer, Presented
 from app.auth.principal import Principal
+from app.kit import tracing
 from app.kit.errors import (
     Conflict,
+    Forbidden,
     Invalid,
     PayloadTooLarge,
     TooManyLogins,
@@ -30,7 +33,7 @@ from app.kit.errors import (
     Unavailable,
     VerbatimError,
 )
-from app.kit.logs import logger, request_id
+from app.kit.logs import bind_ids, logger, request_id
 from app.kit.middleware import address_of
 from app.kit.problems import as_verbatim_error, problem_body
 from app.kit.routing import IN_LOOP_BYTES
@@ -87,6 +90,7 @@ class Session:
             with self._endings():
                 principal = await (self._introduced() if credential is None else self._authenticate(credential))
             if self.ending is None:
+                bind_ids(principal_id=str(principal.user_id))
                 with self._endings(), self._services.rooms.admitting(principal.user_id):
                     await self._serve(principal)
             await self._close()
@@ -206,6 +210,7 @@ class Session:
         """Handle one message; whatever is wrong with it, the socket stays open."""
         id: str | None = None
         is_write = False
+        request: AnyMessage | None = None
         try:
             request = await self._parse(message)
             id, is_write = request.id, request.type not in _READS
@@ -214,11 +219,16 @@ class Session:
                 return
             await self._check(principal)
             admit(self._services, principal)
-            await requests.handle(request)
+            with tracing.part(f"socket {request.type}", {}):
+                await requests.handle(request)
         except (Gone, Unauthenticated):
             raise
         except Malformed as malformed:
             await self._refuse(malformed.id, malformed.error, is_write=False)
+        except Forbidden as error:
+            if request is not None:
+                await note_refusal_in_socket(self._websocket.scope, principal, request.type, *target_of(request))
+            await self._refuse(id, error, is_write=is_write)
         except Exception as error:  # noqa: BLE001 as a request's: it is told, and its socket goes on
             await self._refuse(id, error, is_write=is_write)
 

@@ -15,8 +15,7 @@ from app.cli.running import DataOption, console, print_table, run
 from app.database import DOCUMENTS
 from app.kit.repository import Row
 from app.migrations.indexes import drift
-from app.migrations.model import Migration
-from app.migrations.runner import Progress
+from app.migrations.model import Migration, Progress
 from app.services import Services
 
 TO_BE_DONE = 3

@@ -77,11 +77,11 @@ def sentences() -> Iterator[None]:
         sys.exit(1)
     except PyMongoError as error:
         known = as_verbatim_error(error, is_write=True)
-        _complain(known.detail if known else f"The database failed: {_name_of(error)}.")
+        _complain(known.detail if known else f"The database failed: {name_of(error)}.")
         sys.exit(1)
 
 
-def _name_of(error: PyMongoError) -> str:
+def name_of(error: PyMongoError) -> str:
     """What the server calls it; its message may show what people wrote."""
     details = error.details if isinstance(error, OperationFailure) else None
     return str((details or {}).get("codeName") or type(error).__name__)

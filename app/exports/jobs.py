@@ -16,6 +16,7 @@ from app.exports.tables import require_export
 from app.exports.wanted import understood
 from app.exports.writing import FILE, ExportLimits, ExportWriting
 from app.jobs.service import Jobs
+from app.kit import metrics
 from app.kit.clock import now
 from app.kit.errors import Conflict, FieldError, InvalidCursor, NotFound, TooManyJobs
 from app.kit.paging import Cursors, Position
@@ -43,6 +44,7 @@ class ExportJobs:
         self._cursors = cursors
         self._quota = quota
         jobs.endings.after_end(self._drop_part)
+        jobs.endings.after_end(_count)
 
     def open(self, sources: Sources, *, slice_rows: int) -> None:
         """Begin to run jobs. `sources`: the repositories of what is exported."""
@@ -120,3 +122,8 @@ def next_second(instant: datetime) -> datetime:
 def _fingerprint(owner_id: ObjectId, resource: str, filters: Mapping[str, str]) -> bytes:
     rows = {name: text for name, text in filters.items() if name != "sort"}
     return repr(("export", owner_id, resource, sorted(rows.items()))).encode()
+
+
+async def _count(row: Row) -> None:
+    metrics.exports.labels(row["format"], row["state"]).inc()
+    metrics.export_bytes.labels(row["format"]).inc(row["bytes"])

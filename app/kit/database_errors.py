@@ -105,8 +105,8 @@ def _too_expensive(_: OperationFailure) -> VerbatimError:
 
 
 _PRIMARY_LOST = frozenset((6, 7, 89, 91, 134, 189, 211, 262, 9001, 10107, 11600, 11602, 13435, 13436))
-"""It steps down, shuts down, cannot be reached by a majority, or has just started (211: it does not know yet the keys by
-which clients tell the time)."""
+"""It steps down, shuts down, cannot be reached by a majority, or has just started (211: it does not know yet the keys
+by which clients tell the time)."""
 
 _BY_CODE: Mapping[int, Translation] = {
     27: lambda _: Unavailable("The text index is missing; start the server again with VERBATIM_TEXT_SEARCH=true."),

@@ -65,10 +65,11 @@ class _Account:
 class Meter:
     """What one answer has used so far, as far as that can be told while it is written."""
 
-    def __init__(self, quotas: "Quotas", payer: Payer, accounts: Sequence[_Account]) -> None:
+    def __init__(self, quotas: "Quotas", payer: Payer, accounts: Sequence[_Account], turns: int) -> None:
         self._quotas = quotas
         self._payer = payer
         self._accounts = accounts
+        self._turns = turns
         self._used: Counter[str] = Counter()
         self._is_open = True
         for account in accounts:
@@ -95,7 +96,7 @@ class Meter:
         for account in self._accounts:
             account.running.subtract(self._used)
             account.meters -= 1
-        self._quotas.charge(self._payer, tokens, cost)
+        self._quotas.charge(self._payer, tokens, cost, self._turns)
 
 
 class Quotas:
@@ -112,9 +113,9 @@ class Quotas:
         """Raises QuotaExceeded when the payer has used everything, PyMongoError."""
         await self.check(self._accounts_of(payer))
 
-    def meter(self, payer: Payer) -> Meter:
-        """Of an answer that begins."""
-        return Meter(self, payer, self._accounts_of(payer))
+    def meter(self, payer: Payer, *, turns: int = 1) -> Meter:
+        """Of an answer that begins. `turns`: how many it is; none is what a turn leads to."""
+        return Meter(self, payer, self._accounts_of(payer), turns)
 
     async def check(self, accounts: Sequence[_Account]) -> None:
         """Raises QuotaExceeded, PyMongoError."""
@@ -123,12 +124,12 @@ class Quotas:
         for account in accounts:
             account.check(self._pending)
 
-    def charge(self, payer: Payer, tokens: int, cost: float) -> None:
+    def charge(self, payer: Payer, tokens: int, cost: float, turns: int = 1) -> None:
         """Add what an answer has used; stored soon."""
         for period in periods_at(now()):
             for subject in _subjects(payer):
                 id = period.id_of(subject)
-                amounts = {"turns": 1, "tokens": tokens, "cost": cost}
+                amounts = {"turns": turns, "tokens": tokens, "cost": cost}
                 self._pending.setdefault(id, Counter()).update(amounts)
                 self._until[id] = period.forgotten_at
         if self._storing is None:

@@ -1,7 +1,7 @@
 """The language models of this process behind one face: found by name, called, counted and priced."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
 from math import ceil
@@ -19,6 +19,9 @@ from app.upstream_settings import ProviderSettings
 _NO_LIMIT = 1_000_000
 # With these statuses an upstream refuses us or the model; with every other 4xx the request, as the next one would.
 _OUR_FAULT = frozenset((401, 403, 404))
+
+Hearer = Callable[[Chunk], Awaitable[None]]
+"""Who is told of each piece of an answer as it comes."""
 
 
 class LanguageModels:
@@ -79,11 +82,18 @@ class LanguageModels:
             error.attempts = tuple(call.attempts)
             raise
 
-    async def complete(self, request: CompletionRequest, *, timeout: float) -> str:
-        """The whole text of a small call, within `timeout` seconds in all; raises `ProviderError`."""
+    async def complete(self, request: CompletionRequest, *, timeout: float, hear: Hearer | None = None) -> str:
+        """The whole text of a small call, within `timeout` seconds in all; raises `ProviderError`, and what `hear`
+        does, which is told of each piece as it comes."""
+        texts: list[str] = []
         try:
             async with asyncio.timeout(timeout), aclosing(self.stream(request)) as chunks:
-                return "".join([chunk.text async for chunk in chunks if isinstance(chunk, TextDelta)])
+                async for chunk in chunks:
+                    if isinstance(chunk, TextDelta):
+                        texts.append(chunk.text)
+                    if hear is not None:
+                        await hear(chunk)
+            return "".join(texts)
         except TimeoutError as error:
             sentence = f"{self.check(request.model)} did not finish its answer within {timeout:g} s."
             raise ProviderError("upstream_timeout", sentence) from error

@@ -7,6 +7,7 @@ import pymongo
 from pymongo import IndexModel
 from pymongo.asynchronous.collection import AsyncCollection
 
+from app.database import DatabaseUnavailable
 from app.kit.repository import Row
 
 MOST_VALUES = 5
@@ -17,7 +18,18 @@ _SECRET = frozenset({"hash"})
 """Fields whose values are not shown."""
 
 
-async def explain_duplicates(collection: AsyncCollection[Row], models: Sequence[IndexModel]) -> str:
+class DuplicateValues(DatabaseUnavailable):
+    """`brief`: the same without the values, which may be of people: for what is stored."""
+
+    def __init__(self, collection: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.brief = (
+            f"A unique index of {collection} cannot be built, because values come more than once. "
+            "This names them and says what to do: verbatim migrate"
+        )
+
+
+async def explain_duplicates(collection: AsyncCollection[Row], models: Sequence[IndexModel]) -> DuplicateValues:
     """Which values come more than once under the unique ones of these indexes."""
     sentences = [
         _sentence(collection.name, model, groups)
@@ -28,7 +40,9 @@ async def explain_duplicates(collection: AsyncCollection[Row], models: Sequence[
         "Nothing was changed. Keep one row of each and give the others another value or remove them, best in a copy "
         "first, then run: verbatim migrate"
     )
-    return " ".join([*sentences, advice]) if sentences else f"{collection.name}: a unique value came twice. {advice}"
+    if not sentences:  # somebody has just removed them
+        sentences = [f"A unique index of {collection.name} could not be built: a value came twice."]
+    return DuplicateValues(collection.name, " ".join([*sentences, advice]))
 
 
 async def _groups(collection: AsyncCollection[Row], model: IndexModel) -> list[Row]:

@@ -25,9 +25,10 @@ from app.migrations.model import Step
 Kind = Literal["missing", "changed", "retired"]
 
 RETIRED: Mapping[str, frozenset[str]] = {
-    "conversations": frozenset({"source_v1"}),
+    "users": frozenset({"windows_v1"}),
+    "conversations": frozenset({"source_v1", "windows_v1", "owner_windows_v1"}),
     "turns": frozenset({"idempotency_key_v1", "running_v1", "conversation_v1"}),
-    "messages": frozenset({"summary_v1"}),
+    "messages": frozenset({"summary_v1", "unindexed_v1"}),
 }
 """Indexes of older versions by collection. A name never comes back."""
 
@@ -117,7 +118,7 @@ async def _create(drifts: Sequence[Drift]) -> None:
         await retried(lambda: collection.create_indexes(models))  # no deadline: it takes what it takes
     except OperationFailure as error:
         if error.code == _DUPLICATE:
-            raise DatabaseUnavailable(await explain_duplicates(collection, models)) from error
+            raise await explain_duplicates(collection, models) from error
         if error.code in {_OTHER_NAME, _OTHER_KEYS}:
             names = ", ".join(str(each) for each in drifts)
             raise DatabaseUnavailable(

@@ -38,3 +38,14 @@ class Migration:
 
     def __str__(self) -> str:
         return f"{self.number} ({self.name})"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a migration is; `is_ours`: this process does it."""
+
+    migration: Migration
+    step: Step
+    is_ours: bool
+    holder: str = ""
+    """Who else does it: host, process and a random word."""

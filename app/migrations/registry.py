@@ -49,6 +49,20 @@ MIGRATIONS: Sequence[Migration] = (
         steps.drop_retired_indexes,
         is_due=steps.has_retired_indexes,
     ),
+    Migration(
+        6,
+        "normal_forms",
+        "migrate",
+        "normal forms of messages that were stored without, so that full width is found by half width",
+        steps.give_forms,
+    ),
+    Migration(
+        7,
+        "retired_search",
+        "contract",
+        "drop the first form of the search index, which only older versions use",
+        steps.drop_retired_search,
+    ),
 )
 
 

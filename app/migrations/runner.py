@@ -6,7 +6,7 @@ import secrets
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -15,14 +15,15 @@ from pymongo.errors import AutoReconnect, PyMongoError, ServerSelectionTimeoutEr
 
 from app import __version__
 from app.database import DOCUMENTS, Database, DatabaseUnavailable
+from app.kit.cancellation import raise_if_cancelled
 from app.kit.deadlines import READ_SECONDS
 from app.kit.errors import Unavailable
 from app.kit.logs import logger
 from app.kit.repository import Row
-from app.migrations import indexes
+from app.migrations import indexes, registry
+from app.migrations.duplicates import DuplicateValues
 from app.migrations.ledger import LeaseLost, Ledger
-from app.migrations.model import Migration, Phase, Step
-from app.migrations.registry import MIGRATIONS, level_of
+from app.migrations.model import Migration, Phase, Progress, Step
 from app.turns.workers import WorkerRepository
 
 LEASE_SECONDS = 15.0
@@ -30,17 +31,6 @@ _RENEWALS_PER_LEASE = 3
 _LOOK_SECONDS = 0.5
 _GOODBYE_SECONDS = 2.0
 _INDEXES = "indexes"
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a migration is; `is_ours`: this process does it."""
-
-    migration: Migration
-    step: Step
-    is_ours: bool
-    holder: str = ""
-    """Who else does it: host, process and a random word."""
 
 
 class Migrations:
@@ -54,8 +44,8 @@ class Migrations:
         lease_seconds: float | None = None,
     ) -> None:
         lease_seconds = LEASE_SECONDS if lease_seconds is None else lease_seconds
-        self.known = MIGRATIONS if known is None else known
-        self.level = level_of(self.known)
+        self.known = registry.MIGRATIONS if known is None else known
+        self.level = registry.level_of(self.known)
         self._database = database
         self._ledger = Ledger(database, lease_seconds=lease_seconds)
         self._lease_seconds = lease_seconds
@@ -137,6 +127,7 @@ class Migrations:
     async def again(self, migration: Migration) -> AsyncGenerator[Progress, None]:
         """Do one although it is done: older servers may have stored rows behind it."""
         while not await self._ledger.acquire(migration, self._holder):
+            raise_if_cancelled()
             yield await self._elsewhere(migration)
             await asyncio.sleep(_LOOK_SECONDS)
         async with self._released(migration), aclosing(self._attempt(migration)) as steps:
@@ -160,6 +151,7 @@ class Migrations:
     async def until_done(self, migration: Migration) -> AsyncGenerator[Progress, None]:
         """Do one, or wait while another process does it, until it is done."""
         while await self._is_pending(migration, await self._ledger.rows()):
+            raise_if_cancelled()
             if not await self._ledger.acquire(migration, self._holder):
                 yield await self._elsewhere(migration)
                 await asyncio.sleep(_LOOK_SECONDS)
@@ -209,11 +201,14 @@ class Migrations:
         renewing = asyncio.create_task(self._renew(migration), name=f"lease of migration {migration.number}")
         try:
             async with aclosing(migration.work(self._database, place)) as steps:
+                raise_if_cancelled()
                 async for step in steps:
                     await self._ledger.note(migration, self._holder, step)
+                    raise_if_cancelled()
                     yield Progress(migration, step, True)
         except DatabaseUnavailable as error:
-            await self._ledger.fail(migration, self._holder, str(error))
+            sentence = error.brief if isinstance(error, DuplicateValues) else str(error)
+            await self._ledger.fail(migration, self._holder, sentence)
             raise
         finally:
             renewing.cancel()
@@ -223,6 +218,7 @@ class Migrations:
     async def _renew(self, migration: Migration) -> None:
         """Say that this process lives, through steps that take longer than a lease such as a large index."""
         while True:
+            raise_if_cancelled()
             await asyncio.sleep(self._lease_seconds / _RENEWALS_PER_LEASE)
             try:
                 await self._ledger.renew(migration, self._holder)
@@ -245,6 +241,7 @@ class Migrations:
 
     async def _beside(self) -> None:
         while True:
+            raise_if_cancelled()
             try:
                 await self.finish("migrate")
             except (PyMongoError, DatabaseUnavailable) as error:
@@ -271,7 +268,7 @@ class Migrations:
                 yield progress
 
     async def older_servers(self) -> int:
-        """How many servers of older versions are believed to live."""
+        """How many servers of older versions live, as far as anybody knows."""
         return await WorkerRepository(lease_seconds=self._lease_seconds).count_older(self.level)
 
     async def _refuse_while_older_run(self) -> None:

@@ -9,13 +9,16 @@ from contextlib import aclosing
 from typing import Any
 
 import pymongo
+from pymongo import UpdateOne
 
+from app.conversations.model import Message
 from app.database import DOCUMENTS, Database
-from app.kit.deadlines import READ_SECONDS
+from app.kit.deadlines import EXPORT_PAGE_SECONDS, READ_SECONDS, WRITE_SECONDS
 from app.kit.documents import StoredDocument
+from app.kit.normal_form import form_path, form_to_store
 from app.kit.reindexing import Reindexing
 from app.migrations import indexes
-from app.migrations.backfill import update_in_batches
+from app.migrations.backfill import in_batches, update_in_batches
 from app.migrations.model import Step
 from app.turns.model import TurnEvents
 
@@ -126,14 +129,73 @@ from their instants, which is what lists and sums of usage are made of."""
 
 
 async def fill_later_fields(database: Database, place: Any) -> AsyncGenerator[Step, None]:
-    """`place`: {collection, at}, the collection that is walked and the place in it."""
-    names = list(LATER_FIELDS)
-    begun = names.index(place["collection"]) if place else 0
-    for name in names[begun:]:
+    def filling(name: str) -> Update:
         fields = LATER_FIELDS[name]
         lacks = {"$or": [{field: {"$exists": False}} for field in fields]}
-        change = [{"$set": {field: {"$ifNull": [f"${field}", value]} for field, value in fields.items()}}]
+        return lacks, [{"$set": {field: {"$ifNull": [f"${field}", value]} for field, value in fields.items()}}]
+
+    async with aclosing(_walk(database, {name: filling(name) for name in LATER_FIELDS}, place)) as steps:
+        async for step in steps:
+            yield step
+
+
+Update = tuple[Mapping[str, Any], Any]
+"""The condition of the rows that need it, and the change."""
+
+
+async def _walk(database: Database, updates: Mapping[str, Update], place: Any) -> AsyncGenerator[Step, None]:
+    """Update collections one after the other. `place`: {collection, at}, the one that is walked and the place in it."""
+    names = list(updates)
+    begun = names.index(place["collection"]) if place else 0
+    for name in names[begun:]:
         at = place["at"] if place and place["collection"] == name else None
-        async with aclosing(update_in_batches(database.client[database.name][name], lacks, change, at)) as steps:
+        async with aclosing(update_in_batches(database.client[database.name][name], *updates[name], at)) as steps:
             async for step in steps:
                 yield Step(step.done, step.total, {"collection": name, "at": step.place}, name)
+
+
+# --- normal forms of messages ---
+
+_FORM = form_path("content")
+_FORMS_AT_ONCE = 100
+
+
+async def give_forms(_: Database, place: Any) -> AsyncGenerator[Step, None]:
+    """Normal forms of messages that were stored without; few have one. A text that is whole does not change any more,
+    and a server of this version stores the form of one that grows."""
+    collection = Message.get_pymongo_collection()
+
+    async def store(batch: Mapping[str, Any]) -> None:
+        may_have_one = {"content": {"$regex": r"[^\x00-\x7f]"}, "status": {"$ne": "streaming"}, _FORM: None}
+        with pymongo.timeout(EXPORT_PAGE_SECONDS):
+            async with collection.find({**batch, **may_have_one}, {"content": 1}, batch_size=_FORMS_AT_ONCE) as rows:
+                writes = [
+                    UpdateOne({"_id": row["_id"]}, {"$set": {_FORM: form}})
+                    async for row in rows
+                    if (form := form_to_store(row["content"])) is not None
+                ]
+        for first in range(0, len(writes), _FORMS_AT_ONCE):
+            with pymongo.timeout(EXPORT_PAGE_SECONDS):
+                await collection.bulk_write(writes[first : first + _FORMS_AT_ONCE], ordered=False)
+
+    async with aclosing(in_batches(collection, store, place)) as steps:
+        async for step in steps:
+            yield step
+
+
+# --- the first form of the search index ---
+
+_RETIRED_COLLECTIONS = ("search_indexes", "search_segments", "search_blocks", "search_keys", "search_removed")
+_RETIRED_FIELDS: Mapping[str, str] = {"users": "windows_v1", "conversations": "windows_v1", "messages": "indexed_v1"}
+
+
+async def drop_retired_search(database: Database, place: Any) -> AsyncGenerator[Step, None]:
+    for name in _RETIRED_COLLECTIONS:
+        with pymongo.timeout(WRITE_SECONDS):
+            await database.client[database.name].drop_collection(name)
+    updates: Mapping[str, Update] = {
+        name: ({field: {"$exists": True}}, {"$unset": {field: ""}}) for name, field in _RETIRED_FIELDS.items()
+    }
+    async with aclosing(_walk(database, updates, place)) as steps:
+        async for step in steps:
+            yield step

@@ -1,6 +1,6 @@
 """The register: of which segments an index is made, and who builds it; one row, which only that one changes.
 
-`search_removed` beside it has the groups of rows that were removed from the table and not yet from the segments.
+`search_removed_v2` beside it has the groups of rows that were removed from the table and not yet from the segments.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,5 +1,5 @@
-"""What a finished answer may lead to: suggested questions and a title. Small calls of their own; whatever becomes of
-them, the turn is stored already."""
+"""What a finished answer may lead to: suggested questions and a title. Small calls of their own, on the account of who
+asked; whatever becomes of them, the turn is stored already."""
 
 import asyncio
 import json
@@ -11,11 +11,15 @@ from bson import ObjectId
 from pymongo.errors import PyMongoError
 
 from app.conversations.service import ConversationService
+from app.kit.errors import QuotaExceeded
 from app.kit.logs import logger
 from app.kit.repository import EVERYTHING, Row
+from app.limits.quotas import Payer, Quotas
 from app.llm.answer import well_formed
 from app.llm.provider import ChatMessage, CompletionRequest, ProviderError
 from app.llm.service import LanguageModels
+from app.turns.answer import Answer
+from app.turns.paying import payer_of
 from app.turns.repository import TurnRepository
 
 SECONDS = 15.0
@@ -49,11 +53,13 @@ class Aftermath:
         rows: TurnRepository,
         conversations: ConversationService,
         models: LanguageModels,
+        quotas: Quotas,
         options: AftermathOptions,
     ) -> None:
         self._rows = rows
         self._conversations = conversations
         self._models = models
+        self._quotas = quotas
         self._options = options
         self._titling: set[asyncio.Task[None]] = set()
 
@@ -68,7 +74,7 @@ class Aftermath:
         try:
             suggestions = read_suggestions(await self._ask(turn, text, _SUGGESTIONS_PROMPT))
             return await self._rows.set_suggestions(turn["_id"], suggestions)
-        except (ProviderError, PyMongoError) as error:
+        except (ProviderError, QuotaExceeded, PyMongoError) as error:
             logger.warning("suggestions_failed", turn_id=str(turn["_id"]), error=getattr(error, "code", ""))
         except Exception:  # noqa: BLE001 the answer is stored: nothing here may take its end from those who follow it
             logger.exception("suggestions_failed", turn_id=str(turn["_id"]))
@@ -88,7 +94,7 @@ class Aftermath:
                 return
             if title := read_title(await self._ask(turn, "", _TITLE_PROMPT)):
                 await self._conversations.rows.name(id, title)
-        except (ProviderError, PyMongoError) as error:
+        except (ProviderError, QuotaExceeded, PyMongoError) as error:
             logger.warning("title_failed", conversation_id=str(id), error=getattr(error, "code", ""))
         except Exception:  # noqa: BLE001 nobody waits for a title
             logger.exception("title_failed", conversation_id=str(id))
@@ -103,7 +109,17 @@ class Aftermath:
         request = CompletionRequest(
             self._options.model or turn["model"], [*exchange, ChatMessage("user", prompt)], max_tokens=300
         )
-        return await self._models.complete(request, timeout=SECONDS)
+        return await self._complete(request, payer_of(turn))
+
+    async def _complete(self, request: CompletionRequest, payer: Payer) -> str:
+        """What is asked counts like an answer, though as no turn; raises ProviderError, and QuotaExceeded as soon as
+        there is nothing left for it."""
+        answer = Answer(self._models, request.model, self._quotas.meter(payer, turns=0), asked=request)
+        try:
+            await answer.measure()
+            return await self._models.complete(request, timeout=SECONDS, hear=answer.hear)
+        finally:
+            answer.settle()
 
 
 def read_suggestions(text: str) -> list[str]:

@@ -15,7 +15,17 @@ from app.kit.errors import QuotaExceeded, VerbatimError
 from app.kit.logs import logger
 from app.limits.quotas import Meter
 from app.llm.history import TokenCount, estimate_usage
-from app.llm.provider import Attempt, CompletionRequest, Finish, ProviderError, Served, TextDelta, ToolCall, Usage
+from app.llm.provider import (
+    Attempt,
+    Chunk,
+    CompletionRequest,
+    Finish,
+    ProviderError,
+    Served,
+    TextDelta,
+    ToolCall,
+    Usage,
+)
 from app.llm.service import LanguageModels
 from app.turns.finisher import Outcome
 from app.turns.writer import OwnLog
@@ -47,20 +57,25 @@ class Answer:
         """Take everything the model says, and hand its text to the log; raises ProviderError, QuotaExceeded."""
         asked = self.asked = await request()
         raise_if_cancelled()
-        await self._measure()  # a turn that has waited may find nothing left
+        await self.measure()  # a turn that has waited may find nothing left
         async with aclosing(self.models.stream(asked, on_behalf_of=on_behalf_of)) as chunks:
             async for chunk in chunks:
                 if isinstance(chunk, TextDelta):
                     self.first_token_at = self.first_token_at or now()
                     log.write(chunk.text)
-                    self.said.add(chunk.text)
-                    await self._measure()
-                elif isinstance(chunk, Served):
-                    self.served = chunk
-                else:
-                    self.finish = chunk
+                await self.hear(chunk)
 
-    async def _measure(self) -> None:
+    async def hear(self, chunk: Chunk) -> None:
+        """Know of the next piece, and what it costs. Raises QuotaExceeded when no more may be used."""
+        if isinstance(chunk, TextDelta):
+            self.said.add(chunk.text)
+            await self.measure()
+        elif isinstance(chunk, Served):
+            self.served = chunk
+        else:
+            self.finish = chunk
+
+    async def measure(self) -> None:
         """Raises QuotaExceeded when no more may be used."""
         if self.meter.is_limited:
             usage = self._used()

@@ -11,19 +11,20 @@ from typing import Any
 from bson import ObjectId
 from pymongo.errors import DuplicateKeyError
 
+from app.conversations.repository import SUPERSEDED_AT_ONCE
 from app.conversations.service import ConversationService
 from app.kit.errors import IdempotencyKeyReused, NotFound, TurnInProgress
 from app.kit.idempotency import fingerprint
 from app.kit.locks import KeyedLocks
 from app.kit.repository import Row, Scope
 from app.kit.transactions import Transactions
-from app.limits.model import Quota
 from app.limits.quotas import Payer, Quotas
 from app.llm.service import LanguageModels
 from app.turns.answer import Answer
 from app.turns.exchange import Exchange
 from app.turns.finisher import TurnFinisher
 from app.turns.model import TERMINAL_STATES, Turn, TurnPayer
+from app.turns.paying import payer_of
 from app.turns.repository import TurnRepository
 from app.turns.request import Known, RequestBuilder
 from app.turns.resource import STORED_TURN
@@ -178,9 +179,12 @@ class Beginnings:
             "provider": provider,
         }
 
+        span = exchange.superseded
+        later = span if span is not None and span.to_seq - span.from_seq >= SUPERSEDED_AT_ONCE else None
+
         async def write() -> tuple[Row, dict[str, Any], Sequence[Row]]:
-            if exchange.supersede_from is not None:
-                await self._conversations.messages.supersede(conversation_id, from_seq=exchange.supersede_from)
+            if span is not None and later is None:
+                await self._conversations.messages.supersede(conversation_id, **span.model_dump())
             appended = await self._conversations.extend(
                 scope, conversation_id, [*exchange.new, answer], exchange.condition, turn_id=id, waits=waits
             )
@@ -194,13 +198,16 @@ class Beginnings:
                 state="queued" if waits else "running",
                 worker=None if waits else worker,
                 started_at=None if waits else messages[-1]["created_at"],
+                supersedes=later,
             )
             row = await self._rows.insert(turn)
             wire = render_turn(row, *messages, exchange.earlier_question)
             return {name: row[name] for name in STORED_TURN}, wire, messages[:-1]
 
         async with self._slots, self._conversations.alone(conversation_id):
-            return await self._transactions.run(write)
+            claimed = await self._transactions.run(write)
+            await self._finisher.supersede(claimed[0])
+            return claimed
 
     async def _make_way(
         self, scope: Scope, conversation_id: ObjectId, ask: Ask, exchange: Exchange, cancel: Cancel
@@ -242,18 +249,9 @@ class Beginnings:
                 self._run(turn, await self._finisher.wire(id))
 
     def _run(self, turn: Row, wire: dict[str, Any], known: Known | None = None) -> None:
-        answer = Answer(self._models, turn["model"], self._quotas.meter(_payer_of(turn)))
+        answer = Answer(self._models, turn["model"], self._quotas.meter(payer_of(turn)))
         log = self._runner.start(turn, wire, answer, lambda: self._requests.build(turn, known))
         self._streams.now_here(turn["_id"], log)
-
-
-def _payer_of(turn: Row) -> Payer:
-    """Of a turn that was stored before there were payers, its owner."""
-    payer = turn.get("payer")
-    if payer is None:
-        return Payer(turn["owner_id"])
-    quota = payer["key_quota"]
-    return Payer(payer["user_id"], payer["key_id"], None if quota is None else Quota(**quota))
 
 
 def _in_progress(sentence: str, turn_id: ObjectId) -> TurnInProgress:

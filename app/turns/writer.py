@@ -6,6 +6,7 @@ write takes, so that a thousand answers cost tens of writes a second and not tho
 
 import asyncio
 from collections.abc import Callable
+from contextvars import Context
 from typing import Any
 
 from bson import ObjectId
@@ -185,7 +186,8 @@ class _Lane:
     def add(self, log: OwnLog) -> None:
         self._logs[log] = None
         if self._task is None:
-            self._task = asyncio.create_task(self._run())
+            # In nobody's context: the write is that of many turns.
+            self._task = asyncio.create_task(self._run(), context=Context())
 
     async def aclose(self) -> None:
         if self._task is not None:

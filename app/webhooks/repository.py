@@ -158,6 +158,11 @@ class DeliveryRepository(Repository[Delivery]):
         with pymongo.timeout(WRITE_SECONDS):
             await self.collection.delete_many({"webhook_id": webhook_id}, session=current_session())
 
+    async def count_waiting(self, most: int) -> int:
+        """How many are not delivered yet, up to `most`."""
+        with pymongo.timeout(READ_SECONDS):
+            return await self.collection.count_documents({"state": "pending"}, limit=most, hint="due_v1")
+
     async def has_more_waiting(self, webhook_id: ObjectId, count: int) -> bool:
         """Whether more than so many deliveries of a webhook wait; counts no further."""
         condition = {"state": "pending", "webhook_id": webhook_id}

@@ -6,6 +6,8 @@ import httpx
 import pytest
 from bson import ObjectId
 from fastapi import FastAPI
+from websockets.exceptions import InvalidStatus
+from websockets.typing import Origin
 
 from app.audit import keeping
 from app.audit.actor import Actor, acting
@@ -18,6 +20,7 @@ from app.kit.transactions import Transactions
 from app.services import Services
 from app.users.schemas import UserUpdate
 from tests.conftest import Person, client_of
+from tests.rooms.sockets import connect
 
 
 async def entries(client: httpx.AsyncClient, **filters: Any) -> list[dict[str, Any]]:
@@ -127,6 +130,40 @@ async def test_refusals_are_noted_but_not_without_end(
     assert found[0]["actor_id"] == str(ana.id)
     assert (found[0]["resource"], found[0]["target_id"]) == ("users", str(ben.id))
     assert found[0]["details"] == {"method": "DELETE", "operation": "delete_user"}
+
+
+@pytest.mark.mongod
+async def test_refusals_within_a_socket_are_noted_as_those_of_requests_are(
+    live_url: str, as_admin: httpx.AsyncClient, as_analyst: httpx.AsyncClient, as_ana: httpx.AsyncClient, ben: Person
+) -> None:
+    id = (await as_ana.post("/api/conversations", json={"title": "Ana's"})).json()["id"]
+    shared = await as_ana.put(f"/api/conversations/{id}/shares/{ben.id}", json={"access": "read"})
+    assert shared.status_code == 201
+    async with connect(live_url, ben) as socket:
+        for _ in range(PER_ASKER + 2):
+            refused = await socket.ask("ask", conversation_id=id, turn={"content": "Hello"})
+            assert refused["status"] == 403
+        missing = await socket.ask("ask", conversation_id=str(ObjectId()), turn={"content": "Hello"})
+
+    found = await entries(as_admin, action="request.refused")
+    assert missing["status"] == 404
+    assert len(found) == PER_ASKER
+    assert (found[0]["actor_kind"], found[0]["actor_id"], found[0]["credential"]) == ("user", str(ben.id), "key")
+    assert (found[0]["resource"], found[0]["target_id"], found[0]["address"]) == ("conversations", id, "127.0.0.1")
+    assert found[0]["details"] == {"method": "WEBSOCKET", "operation": "ask"}
+
+
+@pytest.mark.mongod
+async def test_a_handshake_from_a_foreign_page_is_noted(
+    live_url: str, as_admin: httpx.AsyncClient, ana: Person
+) -> None:
+    with pytest.raises(InvalidStatus):
+        async with connect(live_url, ana, origin=Origin("https://elsewhere.example")):
+            pass
+
+    [entry] = await entries(as_admin, action="request.refused")
+    assert (entry["actor_kind"], entry["resource"]) == ("anonymous", "socket")
+    assert entry["details"] == {"method": "WEBSOCKET", "operation": "serve_socket"}
 
 
 @pytest.mark.mongod

@@ -56,7 +56,11 @@ async def test_everything_comes_back_as_it_was(saved: Database, restored: Databa
     )
     await saved.create_collection("folded", collation=Collation("de", strength=1))
     await saved["folded"].insert_many([{"_id": each} for each in ("a", "B", "c")])
-    rules = {"validator": {"n": {"$type": "int"}}, "validationLevel": "strict", "validationAction": "error"}
+    rules: dict[str, Any] = {
+        "validator": {"n": {"$type": "int"}},
+        "validationLevel": "strict",
+        "validationAction": "error",
+    }
     await saved.create_collection("strict", **rules)
     await saved["strict"].insert_one({"n": "not a number"}, bypass_document_validation=True)
     await saved.create_collection("empty")

@@ -34,7 +34,7 @@ def test_growth_is_told_from_noise(rises_by: float, noise: float, is_flat: bool)
 def test_a_line_is_measured_exactly() -> None:
     line = trend([0.0, 1.0, 2.0, 4.0], [10.0, 12.0, 14.0, 18.0])
 
-    assert (line.mean, line.growth, line.error) == (pytest.approx(13.5), pytest.approx(8.0), pytest.approx(0.0))
+    assert [line.mean, line.growth, line.error] == pytest.approx([13.5, 8.0, 0.0])
 
 
 def test_two_values_are_no_trend() -> None:

@@ -18,7 +18,8 @@ def test_a_sound_installation_is_found_to_be_one(verbatim: Verbatim) -> None:
 
     assert done.status == 0
     looked_at = {"Settings", "Disk", "Database", "Clock", "Migrations", "Indexes", "Search", "Admin"}
-    assert set(findings) >= looked_at | {"Default model", "Issuer"}
+    members = {"Versions", "Replication", "Oplog", "TLS", "Open files", "Backup"}
+    assert set(findings) == looked_at | members | {"Default model", "Issuer"}
     assert {state for state, _ in findings.values()} == {"ok"}
     assert "replica set" in findings["Database"][1]
     assert findings["Default model"][1].startswith("echo")
@@ -38,6 +39,30 @@ def test_what_is_wrong_is_named_with_what_to_do(verbatim: Verbatim) -> None:
     assert "unknown: VERBATIM_MONGO_URL; see .env.example" in ill.stdout
     assert "http://127.0.0.1:9: Cannot connect" in ill.stdout
     assert ill.stdout.count("WRONG") == 4
+
+
+def test_programs_read_it_as_json(verbatim: Verbatim, stored: Any) -> None:
+    verbatim("user", "list")
+    assert "has taken none" in json.loads(verbatim("doctor", "--json").stdout)["checks"][-4]["finding"]
+
+    verbatim("backup", "all.vbk")
+    stored["restoring.rows"].insert_one({})
+    told = json.loads(verbatim("doctor", "--json", status=1).stdout)
+    assert not told["ok"]
+    assert [each["name"] for each in told["checks"] if not each["ok"]] == ["Backup"]
+    assert "a restore was cut short" in next(each["finding"] for each in told["checks"] if not each["ok"])
+
+    stored["restoring.rows"].drop()
+    told = json.loads(verbatim("doctor", "--json").stdout)
+    assert told["ok"]
+    assert "the last one was taken 0.0 hours ago" in str(told)
+
+
+def test_a_server_that_may_open_too_few_files_is_named(verbatim: Verbatim) -> None:
+    verbatim("user", "list")
+    ill = verbatim("doctor", max_connections="100000000")
+
+    assert "raise the limit (ulimit -n, LimitNOFILE=)" in ill.stdout
 
 
 def test_it_changes_nothing_and_says_what_is_not_migrated(verbatim: Verbatim, stored: Any) -> None:

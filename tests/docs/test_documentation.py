@@ -38,6 +38,8 @@ def test_the_example_shows_the_defaults() -> None:
         "oidc",
         "metrics_key",
         "helper_model",
+        "log_file",
+        "otel_endpoint",
     }
 
     for name, field in Settings.model_fields.items():

@@ -110,6 +110,8 @@ async def test_no_request_fails_while_both_servers_are_replaced(
                     await servers.start(name)
                     await servers.ready()
                 await _written(history, WRITES)
+        for name in SERVERS:
+            await servers.stop(name)
         async with AsyncMongoClient[dict[str, Any]](shared["mongo_uri"], **CLIENT_OPTIONS) as client:
             stored = await Stored.read(client[settings["database"]])
             await client.drop_database(settings["database"])

@@ -5,33 +5,21 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import GenerationMode
-from schemathesis.checks import load_all_checks
-from schemathesis.core.result import Ok
 
-from app.config import Settings
-from app.main import build_app
 from tests.conftest import DATABASE
+from tests.faults.document import EXCLUDED, OPERATIONS, TOO_LARGE, UNREAD
 from tests.processes import ADMIN_KEY, ServerProcess
 
 pytestmark = [pytest.mark.mongod, pytest.mark.slow]
 
 EXAMPLES = 12
-load_all_checks()
-SCHEMA = schemathesis.openapi.from_dict(build_app(Settings(_env_file=None)).openapi())
-OPERATIONS = {each.ok().label: each.ok() for each in SCHEMA.get_all_operations() if isinstance(each, Ok)}
 CASES = [(label, GenerationMode.POSITIVE) for label in OPERATIONS] + [
     (label, GenerationMode.NEGATIVE)
     for label, each in OPERATIONS.items()
     if each.body or each.query or each.path_parameters  # others take nothing that could be wrong
 ]
-# A sentence of ours may be stricter than a schema can say: an e-mail address, a time zone, a cursor, a NUL.
-EXCLUDED = [schemathesis.checks.CHECKS.get_one("positive_data_acceptance")]
-# Refused unread, which schemathesis does not count among the refusals of wrong data.
-TOO_LARGE = frozenset({413, 414, 431})
-UNREAD = [*EXCLUDED, schemathesis.checks.CHECKS.get_one("negative_data_rejection")]
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,11 @@
-"""A process of the command line whose migrations are slow, or which is of an older version.
+"""What makes a process one whose migrations are slow, or one of an older version; a prelude of the nursery.
 
-`python -m tests.migrations.process LEVEL SECONDS ARGUMENTS...`: `verbatim ARGUMENTS` of a version that knows migrations
-up to LEVEL (0: all) and rests for SECONDS after each batch of rows. Batches are small, so that there are many.
+`TEST_LEVEL`: the last migration that it knows, 0 for all of them; `TEST_SECONDS`: its rest after each step. Batches are
+small, so that there are many, and leases are short.
 """
 
 import asyncio
-import sys
+import os
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import replace
@@ -19,6 +19,14 @@ BATCH = 500
 LEASE_SECONDS = 2.0
 
 
+def prepare() -> None:
+    level, seconds = int(os.environ.get("TEST_LEVEL", "0")), float(os.environ.get("TEST_SECONDS", "0"))
+    backfill.BATCH = BATCH
+    runner.LEASE_SECONDS = LEASE_SECONDS
+    known = [each for each in registry.MIGRATIONS if level == 0 or each.number <= level]
+    registry.MIGRATIONS = [_slowly(each, seconds) for each in known] if seconds else known
+
+
 def _slowly(migration: Migration, seconds: float) -> Migration:
     work: Callable[[Database, Any], AsyncGenerator[Step, None]] = migration.work
 
@@ -29,19 +37,3 @@ def _slowly(migration: Migration, seconds: float) -> Migration:
                 await asyncio.sleep(seconds)
 
     return replace(migration, work=rested)
-
-
-def main(level: int, seconds: float, arguments: list[str]) -> None:
-    backfill.BATCH = BATCH
-    runner.LEASE_SECONDS = LEASE_SECONDS
-    known = [each for each in registry.MIGRATIONS if level == 0 or each.number <= level]
-    runner.MIGRATIONS = [_slowly(each, seconds) for each in known] if seconds else known
-    sys.argv = ["verbatim", *arguments]
-
-    from app.cli import main as verbatim
-
-    verbatim()
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), float(sys.argv[2]), sys.argv[3:])

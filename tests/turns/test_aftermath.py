@@ -6,15 +6,16 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
 from app.config import Settings
 from app.turns import aftermath
 from app.turns.aftermath import read_suggestions, read_title
 from app.upstream_settings import ProviderSettings
-from tests.conftest import DATABASE
+from tests.conftest import DATABASE, Person, client_of
 from tests.streams import joined, stream
 from tests.turns.conftest import messages_of, new_conversation
-from tests.upstream import TOKENS, Behaviour, Upstream, answer, cut, raw, refuse, stall
+from tests.upstream import TOKENS, Behaviour, Upstream, answer, chunk, cut, raw, refuse, stall
 
 pytestmark = pytest.mark.mongod
 
@@ -106,6 +107,54 @@ async def test_the_conversation_is_free_while_suggestions_are_thought_of(
 
     assert second.status_code == 201
     assert (await first).json()["suggestions"] == ["Why?"]
+
+
+async def test_what_suggestions_use_is_on_the_account_of_who_asked(
+    as_ana: httpx.AsyncClient, conversation: str, upstream: Upstream
+) -> None:
+    upstream.script["helper"] = answer(['["Why?"]'])
+    turn = (await as_ana.post(f"{conversation}/turns", json={**ASK, "suggestions": False})).json()
+    plain = await tokens_of(as_ana)
+
+    await as_ana.post(f"{conversation}/turns", json=ASK)
+
+    day = (await as_ana.get("/api/users/me/usage")).json()["user"]["day"]
+    assert plain == turn["usage"]["total"]
+    assert day["tokens"] > 2 * plain
+    assert day["turns"] == 2
+
+
+async def test_suggestions_that_fail_are_paid_for_as_far_as_they_came(
+    as_ana: httpx.AsyncClient, conversation: str, upstream: Upstream
+) -> None:
+    upstream.script["helper"] = cut(chunk('["Wh'))
+
+    turn = (await as_ana.post(f"{conversation}/turns", json=ASK)).json()
+
+    assert turn["suggestions"] is None
+    assert await tokens_of(as_ana) > turn["usage"]["total"]
+
+
+async def test_nothing_is_suggested_to_whom_nothing_is_left(
+    app: FastAPI, as_ana: httpx.AsyncClient, ana: Person, conversation: str, upstream: Upstream
+) -> None:
+    upstream.script["helper"] = answer(['["Why?"]'])
+    free = (await as_ana.post(f"{conversation}/turns", json={**ASK, "suggestions": False})).json()
+    key = {"name": "bounded", "quota": {"tokens_per_day": free["usage"]["total"] + 1}}
+    made = (await as_ana.post("/api/keys", json=key)).json()["key"]
+    asked = len(upstream.requests)
+    async with client_of(app, Person(ana.id, ana.email, made)) as client:
+        path = await new_conversation(client)
+        turn = (await client.post(f"{path}/turns", json=ASK)).json()
+        again = await client.post(f"{path}/turns", json=ASK)
+
+    assert (turn["state"], turn["suggestions"]) == ("completed", None)
+    assert (again.status_code, again.json()["code"]) == (429, "quota_exceeded")
+    assert len(upstream.requests) - asked == 2  # the helper was stopped at its first words, which are counted
+
+
+async def tokens_of(client: httpx.AsyncClient) -> int:
+    return int((await client.get("/api/users/me/usage")).json()["user"]["day"]["tokens"])
 
 
 @pytest.mark.parametrize(
