@@ -4,9 +4,10 @@ What a member says of itself (`hello`) needs no privilege, and the size of its d
 """
 
 import asyncio
+import platform
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -185,10 +186,17 @@ def disks(members: Sequence[Member]) -> Finding:
 def versions(members: Sequence[Member]) -> Finding:
     found = sorted({each.version for each in members if each.version})
     series = {version.rpartition(".")[0] for version in found}
-    told = f"MongoDB {', '.join(found)}; PyMongo {pymongo.version}"
+    told = f"MongoDB {', '.join(found)}; PyMongo {pymongo.version}; Python {platform.python_version()}"
     if len(series) > 1:
-        return Finding(False, f"{told}: bring all members to one version, then let servers go on")
+        return Finding(False, f"{told}: bring all members of the set to one version")
+    ended = [each for each in sorted(series) if each in _ENDS and _ENDS[each] < now().date()]
+    if ended:
+        return Finding(True, f"{told}; MongoDB {ended[0]} gets no more fixes since {_ENDS[ended[0]]:%B %Y}: upgrade it")
     return Finding(True, told)
+
+
+_ENDS = {"6.0": date(2025, 7, 31), "7.0": date(2027, 8, 31), "8.0": date(2029, 10, 31)}
+"""Until when MongoDB's makers mend a version, as they have announced it."""
 
 
 async def oplog(services: Services) -> Finding:
