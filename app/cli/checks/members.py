@@ -5,11 +5,10 @@ What a member says of itself (`hello`) needs no privilege, and the size of its d
 
 import asyncio
 import platform
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import pymongo
 from pymongo import AsyncMongoClient
@@ -32,6 +31,7 @@ _FULL = 0.9
 _UNAUTHORIZED = 13
 _KEPT_OPTIONS = ("tls", "auth", "ssl")
 
+Judgement = Callable[[Sequence["Member"]], Finding]
 Client = AsyncMongoClient[dict[str, Any]]
 
 
@@ -50,20 +50,11 @@ class Member:
 
 
 async def look_at_members(services: Services) -> list[Member]:
-    """All members, asked at the same time and once; a sharded cluster's routers in their place."""
+    """All members, asked at the same time; a sharded cluster's routers in their place."""
     client = services.database.client
-    if client not in _looked:
-        _looked[client] = await _look_at_all(services, client)
-    return _looked[client]
-
-
-_looked: WeakKeyDictionary[Client, list[Member]] = WeakKeyDictionary()
-
-
-async def _look_at_all(services: Services, client: Client) -> list[Member]:
     addresses = [address for address in client.topology_description.server_descriptions() if address[1] is not None]
     if len(addresses) < 2:
-        return [await _look(client, "the only one", services.settings.database)]
+        return [await _look(client, "the database", services.settings.database)]
     settings = services.settings
     return list(await asyncio.gather(*(_look_at(settings, f"{host}:{port}") for host, port in sorted(addresses))))
 
@@ -131,15 +122,6 @@ def _state(hello: dict[str, Any]) -> str:
     return next((state for field, state in states.items() if hello.get(field)), "neither primary nor secondary")
 
 
-def on_members(check: Callable[[Sequence[Member]], Finding]) -> Callable[[Services], Awaitable[Finding]]:
-    """A check of what the members have said."""
-
-    async def looked(services: Services) -> Finding:
-        return check(await look_at_members(services))
-
-    return looked
-
-
 def replication(members: Sequence[Member]) -> Finding:
     faults = [f"{each.address} is {each.state}{_because(each)}" for each in members if each.state not in _SOUND]
     primary = next((each for each in members if each.state == "primary"), None)
@@ -195,8 +177,8 @@ def versions(members: Sequence[Member]) -> Finding:
     return Finding(True, told)
 
 
-_ENDS = {"6.0": date(2025, 7, 31), "7.0": date(2027, 8, 31), "8.0": date(2029, 10, 31)}
-"""Until when MongoDB's makers mend a version, as they have announced it."""
+_ENDS = {"6.0": date(2025, 7, 31)}
+"""Until when MongoDB's makers have mended a version."""
 
 
 async def oplog(services: Services) -> Finding:
