@@ -1,6 +1,6 @@
 """Conversations and messages as they are stored: one document a message, in the order of `seq`."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, ClassVar, Literal
 
 from beanie import PydanticObjectId
@@ -113,6 +113,8 @@ class Conversation(StoredDocument):
     writers: list[PydanticObjectId] = Field(default_factory=list)
     source_id: str | None = None
     import_id: PydanticObjectId | None = None
+    arrived_at: datetime | None = None
+    """When it came, if that may be later than its times say."""
     transition: Transition | None = None
     """None as long as it has only been inserted."""
     hold_id: PydanticObjectId | None = None
@@ -132,6 +134,11 @@ class Conversation(StoredDocument):
                 [("import_id", ASCENDING), ("_id", ASCENDING)],
                 name="import_v1",
                 partialFilterExpression={"import_id": {"$gte": ObjectId("0" * 24)}},
+            ),
+            IndexModel(
+                "arrived_at",
+                name="arrived_v1",
+                partialFilterExpression={"arrived_at": {"$gt": datetime(1970, 1, 1, tzinfo=UTC)}},
             ),
             IndexModel(
                 [("owner_id", ASCENDING), ("hold_id", ASCENDING)],

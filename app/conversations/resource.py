@@ -18,6 +18,7 @@ CONVERSATIONS = Resource(
     live_filter={"status": {"$ne": "deleted"}},
     reader_path="readers",
     writer_path="writers",
+    arrival_path="arrived_at",
     windowed=Conversation.windowed,
     normalized=Conversation.normalized,
     columns=(

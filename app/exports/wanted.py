@@ -16,6 +16,7 @@ from app.kit.export import FORMATS
 from app.kit.listing import Listing, parse_listing
 from app.kit.paging import Position, Sort
 from app.kit.repository import Row
+from app.kit.resource import Resource
 
 OVERLAP = timedelta(minutes=2)
 """How far a continuation reaches back behind the snapshot it continues: rows are stamped before their transaction
@@ -82,8 +83,15 @@ def _understood(spec: ExportSpec, snapshot_at: datetime, since: datetime | None,
     listing = replace(listing, fields=layout.fields)
     if since is None:
         return Wanted(layout, listing, {"_id": {"$lt": ObjectId.from_datetime(snapshot_at)}})
-    changed = {"updated_at": {"$gte": since - OVERLAP, "$lt": snapshot_at}}
-    return Wanted(layout, replace(listing, sort=_BY_CHANGE), changed)
+    return Wanted(layout, replace(listing, sort=_BY_CHANGE), _changed(table.resource, since - OVERLAP, snapshot_at))
+
+
+def _changed(resource: Resource, start: datetime, end: datetime) -> Mapping[str, Any]:
+    """The rows that were changed last between these instants, and those that came then with the times of before."""
+    if resource.arrival_path is None:
+        return {"updated_at": {"$gte": start, "$lt": end}}
+    arrived = {resource.arrival_path: {"$gte": start, "$lt": end}}
+    return {"updated_at": {"$lt": end}, "$or": [{"updated_at": {"$gte": start}}, arrived]}
 
 
 def _faults_of_job(table: Table, spec: ExportSpec) -> Iterator[FieldError]:

@@ -66,6 +66,8 @@ class Resource:
     owner_path: str = "owner_id"
     reader_path: str | None = None
     writer_path: str | None = None
+    arrival_path: str | None = None
+    """Where a row says when it came, if its times may be older than that."""
     default_sort: str = "-created_at"
     live_filter: Mapping[str, Any] = field(default_factory=dict)
     """Mongo conditions of rows that are there for clients; a list that filters by one of their columns lifts it."""
