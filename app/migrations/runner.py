@@ -20,11 +20,10 @@ from app.kit.deadlines import READ_SECONDS
 from app.kit.errors import Unavailable
 from app.kit.logs import logger
 from app.kit.repository import Row
-from app.migrations import indexes
+from app.migrations import indexes, registry
 from app.migrations.duplicates import DuplicateValues
 from app.migrations.ledger import LeaseLost, Ledger
 from app.migrations.model import Migration, Phase, Progress, Step
-from app.migrations.registry import MIGRATIONS, level_of
 from app.turns.workers import WorkerRepository
 
 LEASE_SECONDS = 15.0
@@ -45,8 +44,8 @@ class Migrations:
         lease_seconds: float | None = None,
     ) -> None:
         lease_seconds = LEASE_SECONDS if lease_seconds is None else lease_seconds
-        self.known = MIGRATIONS if known is None else known
-        self.level = level_of(self.known)
+        self.known = registry.MIGRATIONS if known is None else known
+        self.level = registry.level_of(self.known)
         self._database = database
         self._ledger = Ledger(database, lease_seconds=lease_seconds)
         self._lease_seconds = lease_seconds

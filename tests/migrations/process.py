@@ -24,7 +24,7 @@ def prepare() -> None:
     backfill.BATCH = BATCH
     runner.LEASE_SECONDS = LEASE_SECONDS
     known = [each for each in registry.MIGRATIONS if level == 0 or each.number <= level]
-    vars(runner)["MIGRATIONS"] = [_slowly(each, seconds) for each in known] if seconds else known
+    registry.MIGRATIONS = [_slowly(each, seconds) for each in known] if seconds else known
 
 
 def _slowly(migration: Migration, seconds: float) -> Migration:
