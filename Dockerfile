@@ -4,7 +4,7 @@ WORKDIR /src
 COPY pyproject.toml constraints.txt README.md ./
 COPY app ./app
 RUN python -m venv /opt/verbatim \
- && /opt/verbatim/bin/pip install --no-cache-dir --disable-pip-version-check -c constraints.txt '.[parquet]'
+ && /opt/verbatim/bin/pip install --no-cache-dir --disable-pip-version-check -c constraints.txt '.[parquet,otel]'
 
 FROM python:3.11-slim
 RUN groupadd --system --gid 10001 verbatim \

@@ -3,8 +3,9 @@ PYTHON ?= $(firstword $(shell command -v python3.11 python3.12 python3.13 python
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+AUDITOR := .audit
 
-.PHONY: help run test check format bench chaos clean
+.PHONY: help run test check audit format bench chaos clean
 
 ifeq ($(firstword $(MAKECMDGOALS)),bench)
 # What follows "bench" are names of measurements, not of things to make.
@@ -30,11 +31,18 @@ run: $(STAMP) ## Start MongoDB and the API on http://127.0.0.1:8000 (data under 
 test: $(STAMP) ## Run every test on a real mongod, or on several: one a processor
 	@$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
 
-check: $(STAMP) ## Format, lint, types and the layers' contract
+check: $(STAMP) ## Format, lint, types, the layers' contract, pins and licences
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/python .ci/dependencies.py
+
+audit: $(STAMP) ## Look for known weaknesses of what is pinned, where the network allows
+	@test -x $(AUDITOR)/bin/pip-audit || $(BIN)/python -m venv $(AUDITOR)
+	@$(AUDITOR)/bin/pip install --quiet --disable-pip-version-check --timeout 5 --retries 0 pip-audit==2.10.1 \
+	  2>/dev/null || echo "pip-audit cannot be installed from here."
+	@$(BIN)/python .ci/dependencies.py audit $(AUDITOR)/bin/pip-audit
 
 format: $(STAMP) ## Rewrite the sources in the project's format
 	@$(BIN)/ruff format .
@@ -47,4 +55,4 @@ chaos: $(STAMP) ## Kill, hang and cut off members and servers under load for ten
 	@$(BIN)/python -m chaos
 
 clean: ## Remove the environment and caches (never ./data)
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(AUDITOR) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -81,7 +81,7 @@ class Browser:
         return str(await self.evaluate(_WAIT_FOR % f"{has_part} && {element}.textContent"))
 
     async def click(self, selector: str) -> None:
-        """Click an element, once it is there and shown. No mouse moves: where that is can wait for a picture long."""
+        """Click an element, once it is there and shown. No mouse moves: its place comes with a picture."""
         element = f"document.querySelector({json.dumps(selector)})"
         await self.evaluate(_WAIT_FOR % f"!!{element}?.getClientRects().length")
         await self.evaluate(f"{element}.click()")

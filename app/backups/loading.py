@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from app.backups.failures import BackupFailed
 from app.backups.fates import CHANGED, LEFT_OUT
-from app.backups.marks import DEPLOYMENT, RESTORE_MARK
+from app.backups.marks import DEPLOYMENT, LOADING, REPLACING, RESTORE_MARK
 from app.backups.reading import BackupReader, Collection, Documents, Header, Part, Replaced, Trailer
 from app.backups.saving import Step
 from app.backups.target import Target
@@ -77,7 +77,7 @@ class Loading:
     async def _is_staged(self, header: Header) -> bool:
         """Whether this very file has come already, in a restore that was cut short. Raises BackupFailed."""
         mark = await self._target.mark()
-        if mark is None or mark["state"] != "replacing":
+        if mark is None or mark["state"] != REPLACING:
             return False
         if mark["backup"] != header.id:
             raise BackupFailed(
@@ -95,7 +95,7 @@ class Loading:
             )
         mark = {"_id": RESTORE_MARK, "backup": header.id, "taken_at": header.started_at, "since": now()}
         if not held:
-            await self._target.set_mark({**mark, "state": "loading"})
+            await self._target.set_mark({**mark, "state": LOADING})
         await self._target.remove_staged()
         try:
             trailer = await self._fill(parts)
@@ -104,7 +104,8 @@ class Loading:
         await self._complete(trailer)
         names = sorted({*self._rows(), DEPLOYMENT})
         views = [{"name": each.name, "options": each.options} for each in self._collections.values() if _is_view(each)]
-        replacing = {**mark, "state": "replacing", "names": names, "views": views}
+        replacing = {**mark, "state": REPLACING, "prefix": self._target.prefix, "names": names, "views": views}
+        await self._target.require_own()
         await self._target.set_mark(replacing, staged=True)
         await self._target.require_no_servers()
         await self._target.set_mark(replacing)
@@ -145,7 +146,7 @@ class Loading:
     async def _replace(self) -> None:
         mark = await self._target.mark()
         assert mark is not None  # noqa: S101 it was set or found before
-        await self._target.replace_all(mark["names"], mark["views"])
+        await self._target.replace_all(mark["prefix"], mark["names"], mark["views"])
         await self._target.clear_mark()
 
     def _rows(self) -> list[str]:

@@ -13,6 +13,8 @@ DEPLOYMENT = "deployment"
 BACKUP_MARK = "backup"
 """Its document about backups: when the last one was taken."""
 RESTORE_MARK = "restore"
+LOADING, REPLACING = "loading", "replacing"
+"""States of a restore: there was nothing before, and not all has come yet; what was there is being replaced."""
 RESTORING = "restoring."
 
 

@@ -27,6 +27,7 @@ Facts = dict[str, Any]
 PAGE_DOCUMENTS = 4000
 """As many as one query reads at most; one reply has 16 MiB at most in any case."""
 _PAGE_SECONDS = 60.0
+_COUNT_SECONDS = 600.0
 _PAUSES = (0.5, 1, 2, 4, 8)
 _GONE = frozenset({239, 246})
 """SnapshotTooOld, and SnapshotUnavailable: the collection, or an index of it, was made since."""
@@ -62,22 +63,20 @@ class Source:
 
     async def instant(self) -> Timestamp | None:
         """Now: all that was acknowledged before is true at it."""
-        if not self.has_snapshots:
-            return None
-        reply = await _persistently(lambda: self._database.command("ping"))
-        instant: Timestamp = reply["operationTime"]
-        return instant
+        return await self._mark() if self.has_snapshots else None
 
     async def collections(self) -> list[Facts]:
         """Name, type, options and indexes of each collection and view. Raises BackupFailed for kinds we do not know."""
+        return await _persistently(self._collections)
+
+    async def _collections(self) -> list[Facts]:
         cursor = await self._database.list_collections()
         found = [each async for each in cursor if not _is_internal(each["name"])]
         return [await self._described(each) for each in sorted(found, key=lambda each: each["name"])]
 
     async def expected(self, name: str) -> int:
         """About how many documents a collection has."""
-        with pymongo.timeout(_PAGE_SECONDS):
-            return await self._database[name].estimated_document_count()
+        return await _persistently(self._database[name].estimated_document_count)
 
     async def page(self, name: str, last: Any, instant: Timestamp | None) -> list[RawBSONDocument]:
         """The next documents in the order of their `_id`, behind the document `last`; none at the end."""
@@ -93,7 +92,9 @@ class Source:
     async def count(self, name: str, instant: Timestamp | None) -> int:
         """How many documents a collection has. Raises SnapshotGone."""
         command = {"aggregate": name, "pipeline": [{"$count": "n"}], "cursor": {}, **_concern(instant)}
-        reply = await self._read(lambda: self._database.command(command, read_preference=self._preference))
+        reply = await self._read(
+            lambda: self._database.command(command, read_preference=self._preference), _COUNT_SECONDS
+        )
         return int(reply["cursor"]["firstBatch"][0]["n"]) if reply["cursor"]["firstBatch"] else 0
 
     async def changed(self, since: Timestamp, until: Timestamp) -> AsyncGenerator[list[tuple[str, Any]], None]:
@@ -134,9 +135,13 @@ class Source:
         change = {"$set": {"last": facts}}
         await _persistently(lambda: self._database[DEPLOYMENT].update_one({"_id": BACKUP_MARK}, change, upsert=True))
 
-    async def _mark(self) -> None:
-        change = {"$set": {"marked_at": now()}}
-        await _persistently(lambda: self._database[DEPLOYMENT].update_one({"_id": BACKUP_MARK}, change, upsert=True))
+    async def _mark(self) -> Timestamp:
+        """Write something, and answer when. A primary that is none any more cannot: its now is not everybody's."""
+        update = {"q": {"_id": BACKUP_MARK}, "u": {"$set": {"marked_at": now()}}, "upsert": True}
+        command = {"update": DEPLOYMENT, "updates": [update], "writeConcern": {"w": "majority"}}
+        reply = await _persistently(lambda: self._database.command(command))
+        marked: Timestamp = reply["operationTime"]
+        return marked
 
     async def _find(self, name: str, query: Facts, instant: Timestamp | None) -> list[RawBSONDocument]:
         limits = {"limit": self._page_documents, "batchSize": self._page_documents, "singleBatch": True}
@@ -147,9 +152,9 @@ class Source:
         page: list[RawBSONDocument] = reply["cursor"]["firstBatch"]
         return page
 
-    async def _read(self, command: Callable[[], Awaitable[T]]) -> T:
+    async def _read(self, command: Callable[[], Awaitable[T]], seconds: float = _PAGE_SECONDS) -> T:
         try:
-            return await _persistently(command)
+            return await _persistently(command, seconds)
         except OperationFailure as error:
             if error.code in _GONE:
                 raise SnapshotGone from error
@@ -213,13 +218,13 @@ async def _batches(stream: Any) -> AsyncGenerator[list[Facts], None]:
             batch = []
 
 
-async def _persistently(command: Callable[[], Awaitable[T]]) -> T:
+async def _persistently(command: Callable[[], Awaitable[T]], seconds: float = _PAGE_SECONDS) -> T:
     """What a command answers that may be given twice, also while the primary changes."""
     for pause in _PAUSES:
         try:
-            with pymongo.timeout(_PAGE_SECONDS):
+            with pymongo.timeout(seconds):
                 return await command()
         except AutoReconnect:
             await asyncio.sleep(pause)
-    with pymongo.timeout(_PAGE_SECONDS):
+    with pymongo.timeout(seconds):
         return await command()

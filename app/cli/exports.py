@@ -122,5 +122,5 @@ async def appearing(*paths: Path, is_private: bool = False) -> AsyncIterator[lis
 def _private(path: str, flags: int) -> int:
     """Open a file that its owner alone may read, also when it was there already."""
     descriptor = os.open(path, flags, 0o600)
-    os.fchmod(descriptor, 0o600)
+    Path(path).chmod(0o600)
     return descriptor

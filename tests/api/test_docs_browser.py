@@ -36,8 +36,8 @@ async def test_authorize_signs_in_and_a_route_can_be_tried(
 
         await browser.click(f"{ME} .opblock-summary-control")
         await browser.click(f"{ME} .execute")
-        status = await browser.read(f"{ME} .live-responses-table .response-col_status")
-        answered = await browser.read(f"{ME} .live-responses-table .response-col_description pre")
+        status = await browser.read(f"{ME} .live-responses-table tbody .response-col_status")
+        answered = await browser.read(f"{ME} .live-responses-table tbody .response-col_description pre")
         violations = await browser.violations()
 
     assert status.startswith("200"), answered

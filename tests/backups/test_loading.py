@@ -94,7 +94,8 @@ async def test_one_that_was_cut_short_at_its_end_goes_on_there(
             await load(restored, other, drop=True)
 
     await load(restored, file)
-    assert await contents(restored, without=()) == await contents(saved, without=())
+    assert await contents(restored) == await contents(saved)
+    assert await restored["deployment"].distinct("_id") == ["backup", "secret"]
 
 
 async def test_a_database_that_servers_use_is_left_alone(file: bytes, restored: Database) -> None:
@@ -155,3 +156,19 @@ def test_collections_that_do_not_come_back_are_there() -> None:
 
     assert names >= {*LEFT_OUT, *CHANGED}
     assert AuditEntry.get_settings().name not in {*LEFT_OUT, *CHANGED}
+
+
+async def test_of_two_restores_at_the_same_time_one_is_refused(
+    file: bytes, saved: Database, restored: Database
+) -> None:
+    await saved["rows"].update_many({}, {"$set": {"newer": True}})
+    other, _ = await save(Source(saved.client, saved.name, has_snapshots=True, page_documents=100))
+
+    done = await asyncio.gather(load(restored, file), load(restored, other), return_exceptions=True)
+
+    refused = [each for each in done if each is not None]
+    assert len(refused) == 1
+    assert isinstance(refused[0], BackupFailed)
+    newer = await restored["rows"].count_documents({"newer": True})
+    assert newer == (1000 if done[1] is None else 0)
+    assert await restored["rows"].count_documents({}) == 1000

@@ -43,9 +43,7 @@ async def services(
     exporter: InMemorySpanExporter, settings: Settings, mongo_uri: str, empty_database: Database
 ) -> AsyncIterator[Services]:
     """Services over a client of their own, which tells of its commands."""
-    traced = settings.model_copy(
-        update={"mongo_uri": SecretStr(mongo_uri), "otel_endpoint": "http://127.0.0.1:1", "search_builder": False}
-    )
+    traced = settings.model_copy(update={"mongo_uri": SecretStr(mongo_uri), "search_builder": False})
     async with open_database(traced) as database:
         built = build_services(traced, database)
         yield built
@@ -55,7 +53,7 @@ async def services(
 
 @pytest.fixture
 async def client(services: Services) -> AsyncIterator[httpx.AsyncClient]:
-    app = build_app(services.settings)
+    app = build_app(services.settings.model_copy(update={"otel_endpoint": "http://127.0.0.1:4318"}))
     serve_with(app, services, Drain())
     async with client_of(app, await make_person(services, "ana")) as each:
         yield each
