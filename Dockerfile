@@ -4,17 +4,20 @@ WORKDIR /src
 COPY pyproject.toml constraints.txt README.md ./
 COPY app ./app
 RUN python -m venv /opt/verbatim \
- && /opt/verbatim/bin/pip install --no-cache-dir --disable-pip-version-check -c constraints.txt '.[parquet]'
+ && /opt/verbatim/bin/pip install --no-cache-dir --disable-pip-version-check -c constraints.txt '.[parquet,otel]'
 
 FROM python:3.11-slim
-RUN useradd --system --uid 10001 --home-dir /data verbatim && install -d -o verbatim -g verbatim -m 0700 /data
+RUN groupadd --system --gid 10001 verbatim \
+ && useradd --system --uid 10001 --gid 10001 --home-dir /data verbatim \
+ && install -d -o verbatim -g verbatim -m 0700 /data
 COPY --from=build /opt/verbatim /opt/verbatim
 ENV PATH=/opt/verbatim/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     VERBATIM_HOST=0.0.0.0 \
     VERBATIM_DATA=/data \
     VERBATIM_LOG_FORMAT=json
-USER verbatim
+# As a number: Kubernetes cannot tell from a name that it is not root.
+USER 10001:10001
 WORKDIR /data
 VOLUME /data
 EXPOSE 8000

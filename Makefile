@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 AUDITOR := .audit
 
-.PHONY: help run test check audit format bench clean
+.PHONY: help run test check audit format bench chaos clean
 
 ifeq ($(firstword $(MAKECMDGOALS)),bench)
 # What follows "bench" are names of measurements, not of things to make.
@@ -50,6 +50,9 @@ format: $(STAMP) ## Rewrite the sources in the project's format
 
 bench: $(STAMP) ## Measure it beside the bare driver, the bare upstream and LiteLLM; "make bench search": some of it
 	@$(BIN)/python -m bench $(MEASUREMENTS)
+
+chaos: $(STAMP) ## Kill, hang and cut off members and servers under load for ten minutes, and prove that nothing is lost
+	@$(BIN)/python -m chaos
 
 clean: ## Remove the environment and caches (never ./data)
 	rm -rf $(VENV) $(AUDITOR) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

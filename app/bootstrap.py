@@ -5,9 +5,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from app.audit import keeping
 from app.auth.model import ApiKey
-from app.conversations import text_index
 from app.kit.errors import Conflict, Unavailable
 from app.kit.repository import EVERYTHING, Row
 from app.kit.security import SHOWN_CHARACTERS, hash_key, new_key
@@ -18,12 +16,6 @@ ADMIN_EMAIL = "admin@localhost"
 KEY_FILE = "admin.key"
 _SHOWN_SHARE = 4
 """At most a quarter of a key is kept readable, so that a short one of the operator's choice is not given away."""
-
-
-async def settle_indexes(services: Services) -> None:
-    """Have the indexes that follow settings and not the models: every server that starts sees to them."""
-    await text_index.settle(services.search.text_language)
-    await keeping.settle(services.settings.audit_days)
 
 
 async def ensure_admin(services: Services) -> str | None:

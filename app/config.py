@@ -15,6 +15,7 @@ from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_va
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SecretsSettingsSource, SettingsConfigDict
 
 from app.limit_settings import LimitSettings
+from app.log_settings import LogSettings
 from app.oidc_settings import OidcSettings
 from app.upstream_settings import KINDS, KINDS_WITHOUT_ADDRESS, Price, ProviderSettings
 
@@ -44,7 +45,7 @@ TextLanguage = Literal[
 ]
 
 
-class Settings(LimitSettings):
+class Settings(LimitSettings, LogSettings):
     """The server's settings; times are in seconds and sizes in bytes unless the name says otherwise."""
 
     model_config = SettingsConfigDict(
@@ -61,6 +62,7 @@ class Settings(LimitSettings):
     )
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 picks a free one")
+    workers: int = Field(1, ge=1, le=64, description="processes of `verbatim serve` that share the port")
     data: Path = Field(Path("data"), description="folder of the embedded MongoDB and of the first admin key")
     mongo_uri: SecretStr | None = Field(None, description="an existing replica set instead of the embedded MongoDB")
     database: str = Field("verbatim", pattern=r"^[A-Za-z0-9_-]{1,38}$", description="name of the database")
@@ -68,6 +70,9 @@ class Settings(LimitSettings):
     mongo_password: SecretStr | None = Field(None, description="the password of that user")
     mongo_admin_password: SecretStr | None = Field(
         None, description="the admin's, for `verbatim init-replica-set` only"
+    )
+    migrate: bool = Field(
+        True, description="migrate the database at the start; false: wait until `verbatim migrate` was run"
     )
     mongod: Path | None = Field(None, description="path of the mongod to embed instead of the one that is found")
     bootstrap_key: SecretStr | None = Field(None, description="this value becomes an API key of the first admin")
@@ -108,6 +113,9 @@ class Settings(LimitSettings):
         True, description="take part in building the index of messages; one process at a time does it"
     )
     max_scans_per_user: int = Field(1, ge=1, description="those of one user")
+    failover_seconds: float = Field(
+        15, ge=0, le=120, description="seconds that requests wait while MongoDB has no primary; then 503 at once"
+    )
     drain_timeout: float = Field(20, ge=0, description="seconds that running requests and turns get at shutdown")
     helper_model: str | None = Field(
         None, description="model of titles and suggested questions; the turn's own when left out"
@@ -157,10 +165,6 @@ class Settings(LimitSettings):
     webhook_timeout: float = Field(15, gt=0, le=60, description="seconds that one delivery may take")
     webhook_log_days: int = Field(7, ge=2, le=365, description="days for which deliveries are kept")
     audit_days: int = Field(365, ge=1, le=3650, description="days for which entries of the audit log are kept")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe line to log")
-    log_format: Literal["console", "json"] = Field("console", description="for people, or for machines")
-    metrics_key: SecretStr | None = Field(None, description="who has it may read /metrics; admins may anyway")
-    slow_query_seconds: float = Field(1.0, gt=0, description="commands of MongoDB that take longer are logged")
     docs: bool = Field(True, description="serve /docs and /openapi.json")
 
     @field_validator("allowed_origins")
@@ -200,7 +204,7 @@ class Settings(LimitSettings):
         files = SecretsSettingsSource(settings_cls, folder) if folder.is_dir() else file_secret_settings
         return init_settings, env_settings, dotenv_settings, files
 
-    @field_validator("data", "mongod")
+    @field_validator("data", "mongod", "log_file")
     @classmethod
     def _home(cls, path: Path | None) -> Path | None:
         return None if path is None else path.expanduser()

@@ -1,11 +1,14 @@
-"""Opening the database: the client with its concerns and deadlines, the models with their indexes, the secrets."""
+"""Opening the database: the client with its concerns and deadlines, the models, the secrets.
+
+Indexes and whatever else a newer version needs of the data are made by `app.migrations`, which comes next.
+"""
 
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import pymongo
 from beanie import Document, init_beanie
@@ -16,7 +19,6 @@ from pymongo.errors import (
     ConfigurationError,
     DuplicateKeyError,
     InvalidURI,
-    OperationFailure,
     PyMongoError,
 )
 
@@ -25,26 +27,34 @@ from app.auth.model import ApiKey
 from app.auth.session_model import RefreshToken, Session
 from app.auth.signing import SigningKey
 from app.auth.throttle import LoginAttempts
+from app.backups.marks import DEPLOYMENT, unfinished_restore
 from app.config import Settings
 from app.conversations.model import Conversation, Message
 from app.conversations.share_model import Revocation, ShareLink
 from app.exports.model import ExportJob, ExportSchedule
 from app.imports.model import ImportJob
 from app.jobs.model import FileChunk
-from app.kit.deadlines import READ_SECONDS, WRITE_SECONDS
+from app.kit.clock import now
+from app.kit.deadlines import PROBE_SECONDS, READ_SECONDS, WRITE_SECONDS
 from app.kit.idempotency import IdempotencyRecord
 from app.kit.logs import logger
 from app.kit.monitoring import listeners
 from app.kit.paging import Cursors
+from app.kit.primary import Primary
+from app.kit.probing import Probe
+from app.kit.trace_export import exporting
 from app.kit.transactions import Transactions
 from app.limits.model import RateCount, Spending
 from app.mongod import EmbeddedMongod, find_mongod
 from app.privacy.model import Erasure, Hold, RetentionPolicy
 from app.rooms.model import Presence
 from app.search.model import SearchBlock, SearchIndex, SearchKeys, SearchRemoved, SearchSegment
+from app.topology import Topology, probe
 from app.turns.model import Turn, TurnEvents, Worker
 from app.users.model import User
 from app.webhooks.model import Delivery, Hook, RelayState, Webhook
+
+T = TypeVar("T")
 
 DOCUMENTS: list[type[Document]] = [
     AuditEntry,
@@ -103,9 +113,6 @@ CLIENT_OPTIONS: dict[str, Any] = {
 }
 
 
-_WIRE_VERSION_OF_MONGODB_6 = 17
-
-
 class DatabaseUnavailable(Exception):
     """The database cannot be used; the message says what to do about it."""
 
@@ -118,16 +125,29 @@ class Database:
     name: str
     cursors: Cursors
     transactions: Transactions
-
-    async def ping(self) -> None:
-        """Raises PyMongoError unless a primary answers."""
-        with pymongo.timeout(2):
-            await self.client[self.name].command("ping")
+    primary: Primary
+    writable: Probe
+    """Raises PyMongoError unless a primary answers and a majority has stored what it writes."""
+    topology: Topology | None = None
+    """What the server was at the start; None where it cannot be asked, as in tests without one."""
 
 
 @asynccontextmanager
 async def open_database(settings: Settings) -> AsyncIterator[Database]:
     """The database of `VERBATIM_MONGO_URI`, or the embedded one of the data folder.
+
+    Raises DatabaseUnavailable and MongodUnavailable, each with one sentence.
+    """
+    async with connected(settings) as client:
+        topology = await check_topology(client, settings.database)
+        primary = Primary(patience=settings.failover_seconds)
+        async with primary.watched(client):
+            yield replace(await prepare(client, settings.database, primary), topology=topology)
+
+
+@asynccontextmanager
+async def connected(settings: Settings) -> AsyncIterator[AsyncMongoClient[dict[str, Any]]]:
+    """A client of that server, of whatever kind it is and whatever is in its databases.
 
     Raises DatabaseUnavailable and MongodUnavailable, each with one sentence.
     """
@@ -138,45 +158,52 @@ async def open_database(settings: Settings) -> AsyncIterator[Database]:
         else:
             mongod = await asyncio.to_thread(find_mongod, settings.mongod)
             uri, login = await stack.enter_async_context(EmbeddedMongod(settings.data, mongod)), {}
+        # Before there is a client, which only then tells of its commands.
+        await stack.enter_async_context(exporting(settings.otel_endpoint))
         client = _client(uri, {**login, "event_listeners": listeners(settings.slow_query_seconds)})
         stack.push_async_callback(client.close)
-        await check_topology(client)
-        yield await prepare(client, settings.database)
+        yield client
 
 
-async def prepare(client: AsyncMongoClient[dict[str, Any]], name: str) -> Database:
-    """Bind the documents to the database, create what indexes are missing, and read its secret."""
+async def prepare(client: AsyncMongoClient[dict[str, Any]], name: str, primary: Primary | None = None) -> Database:
+    """Bind the documents to the database, and read its secret.
+
+    `primary`: what watches the client's; without it there always is one.
+    """
     database = client[name]
-    try:
-        await _retried(lambda: init_beanie(database=database, document_models=DOCUMENTS))
-    except OperationFailure as error:
-        sentence = _INDEX_FAULTS.get(error.code or 0)
-        if sentence is None:
-            raise
-        raise DatabaseUnavailable(f"{sentence} MongoDB says: {error}") from error
-    return Database(client, name, Cursors(await _secret(database)), Transactions(client))
+    if await unfinished_restore(database):
+        raise DatabaseUnavailable(
+            f"The database {name} is not whole: a restore runs, or was cut short. Run it again with the same file"
+            " (verbatim restore), or drop the database to begin anew."
+        )
+    await retried(lambda: init_beanie(database=database, document_models=DOCUMENTS, skip_indexes=True))
+    return Database(
+        client,
+        name,
+        Cursors(await _secret(database)),
+        Transactions(client),
+        primary or Primary(patience=0),
+        Probe(lambda: _write(database)),
+    )
 
 
-async def _retried(work: Callable[[], Awaitable[None]]) -> None:
+async def _write(database: AsyncDatabase[dict[str, Any]]) -> None:
+    with pymongo.timeout(PROBE_SECONDS):
+        await database["deployment"].update_one({"_id": "probe"}, {"$set": {"written_at": now()}}, upsert=True)
+
+
+async def retried(work: Callable[[], Awaitable[T]]) -> T:
     """Do what may be done twice again when the primary dies over it; the driver does not, for indexes."""
     for pause in _PAUSES:
         try:
-            await work()
+            return await work()
         except AutoReconnect as error:
             logger.warning("start_delayed", error=type(error).__name__)
             await asyncio.sleep(pause)
-        else:
-            return
-    await work()
+    return await work()
 
 
 _PAUSES = (0.5, 1.0, 2.0, 4.0)
-
-_INDEX_FAULTS = {
-    85: "An index exists under another name; drop it and start again.",
-    86: "An index exists under the same name with other keys; drop it and start again.",
-    11000: "A unique index cannot be built because there are duplicates; remove them and start again.",
-}
 
 
 def _login(settings: Settings) -> dict[str, Any]:
@@ -194,27 +221,24 @@ def _client(uri: str, options: dict[str, Any]) -> AsyncMongoClient[dict[str, Any
         raise DatabaseUnavailable(f"VERBATIM_MONGO_URI cannot be used: {error}") from error
 
 
-async def check_topology(client: AsyncMongoClient[dict[str, Any]]) -> dict[str, Any]:
-    """The server's hello; raises DatabaseUnavailable when it cannot be reached or has no transactions."""
+async def check_topology(client: AsyncMongoClient[dict[str, Any]], name: str) -> Topology:
+    """What the server is; raises DatabaseUnavailable when it cannot be reached, or nothing can be served from it."""
     try:
-        hello: dict[str, Any] = await client.admin.command("hello")
+        topology = await probe(client, name)
     except PyMongoError as error:
         raise DatabaseUnavailable(
             f"MongoDB cannot be reached; check that it runs and VERBATIM_MONGO_URI. {error}"
         ) from error
-    if "setName" not in hello and hello.get("msg") != "isdbgrid":
-        raise DatabaseUnavailable(
-            "This MongoDB is a standalone server, but Verbatim needs a replica set (one member is enough): "
-            "start mongod with --replSet rs0 and run once: mongosh --eval 'rs.initiate()'"
-        )
-    if hello["maxWireVersion"] < _WIRE_VERSION_OF_MONGODB_6:
-        raise DatabaseUnavailable("This MongoDB is too old: Verbatim needs 6.0 or newer, for its partial indexes.")
-    return hello
+    if topology.refusal is not None:
+        raise DatabaseUnavailable(topology.refusal)
+    for mode in topology.modes:
+        logger.warning("database_falls_short", mode=mode.name, what=mode.sentence(topology))
+    return topology
 
 
 async def _secret(database: AsyncDatabase[dict[str, Any]]) -> bytes:
     """The deployment's secret, made by whichever process comes first."""
-    collection = database["deployment"]
+    collection = database[DEPLOYMENT]
     condition = {"_id": "secret"}
     with suppress(DuplicateKeyError), pymongo.timeout(WRITE_SECONDS):  # another process may have just made it
         await collection.update_one(condition, {"$setOnInsert": {"value": secrets.token_bytes(32)}}, upsert=True)

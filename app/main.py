@@ -14,11 +14,12 @@ from app.api.chain import add_middleware
 from app.api.docs import OPENAPI_PATH, add_docs
 from app.api.openapi import complete_openapi
 from app.api.routes import add_routes
-from app.bootstrap import ensure_admin, settle_indexes
+from app.bootstrap import ensure_admin
 from app.config import Settings
-from app.kit.logs import configure_logs
 from app.kit.problems import speak_problems
 from app.kit.streaming import Drain
+from app.log_setup import start_logs
+from app.migrations.starting import server_start
 from app.services import Services, open_services
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
@@ -27,13 +28,12 @@ Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The ASGI application for any server: it opens the database at start and closes it at the end."""
     settings = settings or Settings()
-    configure_logs(settings.log_level, settings.log_format)
+    start_logs(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_services(settings) as services:
+        async with open_services(settings, start=server_start) as services:
             await ensure_admin(services)
-            await settle_indexes(services)
             serve_with(app, services, Drain())
             _drain_on_signals(app.state.drain)
             yield
@@ -48,6 +48,7 @@ def serve_with(app: FastAPI, services: Services, drain: Drain) -> None:
     services.open()
     runner = services.turns.runner
     drain.then(lambda: runner.stop(services.settings.drain_timeout))
+    drain.then(services.database.primary.lose_patience)
     drain.then(services.rooms.stop)
     drain.then(services.exports.jobs.stop)
     drain.then(services.imports.jobs.stop)
@@ -64,6 +65,8 @@ def build_app(settings: Settings, lifespan: Lifespan | None = None) -> FastAPI:
         redoc_url=None,
         openapi_url=OPENAPI_PATH if settings.docs else None,
         redirect_slashes=False,
+        # Its own telemetry would put queries, and the secrets of links, into spans: ours does without (kit/tracing.py).
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     speak_problems(app)
     complete_openapi(app)

@@ -31,12 +31,15 @@ from app.imports.assembly import build_imports
 from app.imports.jobs import ImportJobs
 from app.jobs.files import JobFiles
 from app.jobs.service import JobOptions, Jobs
+from app.kit.backlog import Backlog
 from app.kit.changes import ChangeFeed
 from app.kit.repository import Repository
 from app.kit.turnstile import Turnstile
 from app.limits.assembly import Limits, build_limits
 from app.limits.quotas import Quotas
 from app.llm.service import LanguageModels
+from app.migrations.runner import Migrations
+from app.migrations.starting import Start
 from app.privacy.assembly import Privacy, build_privacy
 from app.privacy.parts import Parts
 from app.rooms.repository import PresenceRepository, TranscriptRepository
@@ -65,6 +68,7 @@ from app.webhooks.service import WebhookService
 class Services:
     settings: Settings
     database: Database
+    migrations: Migrations
     users: UserService
     access: Access
     audit: AuditRepository
@@ -84,6 +88,7 @@ class Services:
     content_index: TextIndex
     webhooks: WebhookService
     privacy: Privacy
+    backlog: Backlog
 
     @property
     def keys(self) -> KeyService:
@@ -107,6 +112,8 @@ class Services:
 
     def open(self) -> None:
         """Follow what other processes write, and see to the turns of all of them."""
+        if self.settings.migrate:
+            self.migrations.open()
         self.changes.open()
         self.limits.rates.open()
         self.housekeeping.open()
@@ -117,19 +124,16 @@ class Services:
         self.schedules.open()
         self.privacy.upkeep.open()
         self.imports.open()
+        self.backlog.open()
 
     async def aclose(self) -> None:
         """Let running turns finish for a while, then close what is open."""
-        await self.privacy.upkeep.aclose()
-        await self.schedules.aclose()
-        await self.exports.jobs.aclose()
-        await self.imports.jobs.aclose()
+        jobs = self.exports.jobs, self.imports.jobs
+        for each in (self.backlog, self.migrations, self.privacy.upkeep, self.schedules, *jobs):
+            await each.aclose()
         await self.turns.runner.aclose(self.settings.drain_timeout)
-        await self.limits.aclose()
-        await self.webhooks.aclose()
-        await self.rooms.aclose()
-        await self.sharing.revocations.aclose()
-        await self.housekeeping.aclose()
+        for part in (self.limits, self.webhooks, self.rooms, self.sharing.revocations, self.housekeeping):
+            await part.aclose()
         await self.content_index.aclose()
         await self.changes.aclose()
         await self.access.aclose()
@@ -137,9 +141,13 @@ class Services:
 
 
 @asynccontextmanager
-async def open_services(settings: Settings) -> AsyncIterator[Services]:
-    """Open the database and build every service on it; closing lets running turns finish first."""
+async def open_services(settings: Settings, *, start: Start) -> AsyncIterator[Services]:
+    """Open the database and build every service on it; closing lets running turns finish first.
+
+    `start`: what is done about migrations before; it refuses a database that a newer version has taken over.
+    """
     async with open_database(settings) as database:
+        await start(Migrations(database), settings)
         services = build_services(settings, database)
         try:
             yield services
@@ -164,7 +172,8 @@ def build_services(settings: Settings, database: Database) -> Services:
     access = build_access(settings, cursors, transactions, users)
     models = LanguageModels(settings)
     changes = ChangeFeed(database.client[database.name])
-    membership = Membership(WorkerRepository(lease_seconds=settings.turn_lease))
+    migrations = Migrations(database)
+    membership = Membership(WorkerRepository(lease_seconds=settings.turn_lease, level=migrations.level))
     turn_rows = TurnRepository(cursors, turnstile)
     limits = build_limits(settings)
     turns, housekeeping = _build_turns(
@@ -185,6 +194,7 @@ def build_services(settings: Settings, database: Database) -> Services:
     return Services(
         settings=settings,
         database=database,
+        migrations=migrations,
         users=user_service,
         access=access,
         audit=AuditRepository(cursors),
@@ -209,6 +219,7 @@ def build_services(settings: Settings, database: Database) -> Services:
         rooms=rooms,
         content_index=index,
         webhooks=webhooks,
+        backlog=Backlog(turns=turn_rows, exports=exports.rows, imports=imports.rows, deliveries=webhooks.deliveries),
         privacy=build_privacy(
             cursors,
             transactions,

@@ -17,13 +17,16 @@ from rich.table import Table
 
 from app.config import Settings
 from app.database import Database, open_database
+from app.migrations.runner import Migrations
 from bench import followers, turns
 from bench.arena import Arena, many_files
 from bench.exports import EXPORTED, exports
 from bench.peers import FakeUpstream, LiteLLM
 from bench.rest import rest
+from bench.scale import scale
 from bench.search import DATA, MESSAGES, search
 from bench.server import Server
+from bench.sharding import sharding
 
 LITELLM = "BENCH_LITELLM"
 
@@ -37,6 +40,8 @@ MEASUREMENTS: Mapping[str, Callable[[Arena], Awaitable[Sequence[Table]]]] = {
     "across": followers.across,
     "memory": followers.memory,
     "search": search,
+    "scale": scale,
+    "sharding": sharding,
 }
 _VARIABLES = f"""environment:
   {LITELLM}   path of LiteLLM's executable, which is else left out
@@ -53,6 +58,7 @@ async def run(names: Sequence[str]) -> None:
     with many_files(), tempfile.TemporaryDirectory(prefix="vb") as folder, ExitStack() as stack:
         data = Path(folder)
         async with open_database(Settings(_env_file=None, data=data)) as database:
+            await Migrations(database).finish("expand", "migrate")
             upstream = stack.enter_context(FakeUpstream())
             litellm = None if _WITH_LITELLM.isdisjoint(names) else _litellm(console, data, upstream, stack)
             arena = Arena(console, data, database, await _admin(data, database), upstream, litellm)

@@ -99,7 +99,7 @@ async def check(
     Where the server gave up, what it found until then has to be how the scan's rows begin.
     """
     found = [id for reply in replies if reply.is_ok for id in reply.ids]
-    condition = {**scope, "deleted_at": None, "content": {"$regex": question.pattern, "$options": question.options}}
+    condition = {**scope, "deleted_at": None, **question.condition}
     cursor = collection.find(
         condition,
         {"_id": 1},

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
+from typing import Any
 from urllib.parse import urlencode
 
-from app.kit.search import Match
+from app.kit.search import Match, Search
 
 PAGE = 20
 """Messages of a page."""
@@ -40,8 +41,9 @@ class Question:
         return self.text if self.match == "regex" else re.escape(self.text)
 
     @property
-    def options(self) -> str:
-        return "" if self.case_sensitive else "i"
+    def condition(self) -> Mapping[str, Any]:
+        """What the database is asked of every message."""
+        return Search(("content",), self.text, self.match, self.case_sensitive, normalized=("content",)).condition
 
 
 @dataclass(frozen=True)

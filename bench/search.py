@@ -12,6 +12,7 @@ from rich.table import Table
 
 from app.config import Settings
 from app.database import Database, prepare
+from app.migrations.runner import Migrations
 from app.services import Services, build_services
 from bench.arena import Arena
 from bench.asking import Client, Reply, check, walk
@@ -34,6 +35,11 @@ _CHECKED = 3
 """Answers of each kind that are compared with a scan."""
 
 
+def transcripts() -> Path:
+    """The folder of the real ones."""
+    return Path(os.environ.get(DATA, _USUAL_DATA))
+
+
 @dataclass
 class _Times:
     """Milliseconds of first and of further pages, and how the answers ended."""
@@ -51,30 +57,32 @@ class _Times:
 async def search(arena: Arena) -> Sequence[Table]:
     """Search on real messages, its sizes and its costs, paging, hostile patterns; see below."""
     try:
-        corpus = Corpus.read(Path(os.environ.get(DATA, _USUAL_DATA)))
+        corpus = Corpus.read(transcripts())
     except CorpusMissing as error:
         arena.console.print(str(error))
         return []
     tables: list[Table] = []
     for size in map(int, os.environ.get(MESSAGES, _USUAL_MESSAGES).split(",")):
-        async with _database(arena, f"search{size}") as database, _services(database) as services:
+        async with another_database(arena, f"search{size}") as database, services_of(database) as services:
             tables += await _measured(arena, services, corpus, size)
     return tables
 
 
 @asynccontextmanager
-async def _database(arena: Arena, name: str) -> AsyncIterator[Database]:
+async def another_database(arena: Arena, name: str) -> AsyncIterator[Database]:
     """Another database of the same MongoDB until the block ends; so long the models are bound to it."""
     client = arena.database.client
     try:
-        yield await prepare(client, name)
+        database = await prepare(client, name)
+        await Migrations(database).finish("expand", "migrate")
+        yield database
     finally:
         await client.drop_database(name)
         await prepare(client, arena.database.name)
 
 
 @asynccontextmanager
-async def _services(database: Database) -> AsyncIterator[Services]:
+async def services_of(database: Database) -> AsyncIterator[Services]:
     services = build_services(Settings(_env_file=None, database=database.name), database)
     try:
         yield services

@@ -35,7 +35,7 @@ async def sizes(database: Database, stored: Stored) -> Table:
         "their indexes on disk": messages["totalIndexSize"],
         "search index as BSON": _total(search, "size"),
         "search index on disk, with its own indexes": _total(search, "storageSize") + _total(search, "totalIndexSize"),
-        "of that free, to be written to again": sum(map(_reusable, search)),
+        "of that free, to be written to again": sum(map(reusable, search)),
     }.items():
         made.add_row(name, f"{size / MEBIBYTE:,.1f}", ratio(size, text))
     return made
@@ -45,6 +45,6 @@ def _total(stats: list[dict[str, Any]], name: str) -> int:
     return sum(int(each[name]) for each in stats)
 
 
-def _reusable(stats: dict[str, Any]) -> int:
+def reusable(stats: dict[str, Any]) -> int:
     """Bytes of a collection's file in which nothing is stored now."""
     return int(stats["wiredTiger"]["block-manager"]["file bytes available for reuse"])

@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -47,8 +47,13 @@ class Stored:
         return sum(len(text.encode()) for text in self.texts)
 
 
-async def store(database: Database, corpus: Corpus, size: int) -> Stored:
-    """Store `size` messages. The n-th owner has about 1/n as many as the first, who has a sixth of all."""
+async def store(
+    database: Database, corpus: Corpus, size: int, *, complete: Callable[[Row], None] = lambda _: None
+) -> Stored:
+    """Store `size` messages. The n-th owner has about 1/n as many as the first, who has a sixth of all.
+
+    `complete` may add to the row of each message before it is stored.
+    """
     started = time.perf_counter()
     collections = database.client[database.name]
     owners = await _store_owners(database)
@@ -56,6 +61,8 @@ async def store(database: Database, corpus: Corpus, size: int) -> Stored:
     rows = _rows(corpus, size, owners)
     while batch := list(islice(rows, _BATCH)):
         messages = [message for _, each in batch for message in each]
+        for message in messages:
+            complete(message)
         await collections.conversations.insert_many([conversation for conversation, _ in batch], ordered=False)
         await collections.messages.insert_many(messages, ordered=False)
         texts += (message["content"] for message in messages)

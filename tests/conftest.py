@@ -5,10 +5,12 @@ out the tests marked `mongod`.
 """
 
 import asyncio
+import io
+import logging
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +29,17 @@ from app.api.socket_protocol import SERVER_OPTIONS
 from app.auth.permissions import WHOLES
 from app.auth.schemas import KeyCreate
 from app.config import Settings
-from app.database import CLIENT_OPTIONS, DOCUMENTS, Database, prepare
+from app.database import CLIENT_OPTIONS, DOCUMENTS, Database, check_topology, prepare
 from app.kit import security
+from app.kit.logs import configure_logs, logger
 from app.kit.streaming import Drain
 from app.main import build_app, serve_with
+from app.migrations.runner import Migrations
 from app.mongod import EmbeddedMongod, find_mongod
 from app.services import Services, build_services
 from app.users.model import Role
 from app.users.schemas import UserCreate
-from tests.mock_database import MockClient
+from tests.mock_database import MockClient, mock_migrations
 
 DATABASE = "verbatim_test"
 
@@ -77,12 +81,16 @@ async def database(request: pytest.FixtureRequest, mongo_uri: str) -> AsyncItera
     client: Any
     if request.config.getoption("--db") == "mock":
         client = MockClient(tz_aware=True)
-        yield await prepare(client, DATABASE)
+        mocked = await prepare(client, DATABASE)
+        await mock_migrations(mocked)
+        yield mocked
         return
     # Tests that think for long hold the event loop up, and with it the heartbeats by which a hung server is noticed.
     client = AsyncMongoClient(mongo_uri, **CLIENT_OPTIONS | {"connectTimeoutMS": 20_000})
     await client.drop_database(DATABASE)
-    yield await prepare(client, DATABASE)
+    database = replace(await prepare(client, DATABASE), topology=await check_topology(client, DATABASE))
+    await Migrations(database).finish("expand", "migrate", "contract")
+    yield database
     await client.close()
 
 
@@ -98,10 +106,16 @@ async def empty_database(database: Database) -> Database:
 def settings(tmp_path: Path) -> Settings:
     """Settings of no environment; a test module may override this fixture.
 
-    Nobody builds the index of messages unless a test does, whose threads would be there by chance.
+    Nobody builds the index of messages, or migrates, unless a test does: it would be there by chance.
     """
     return Settings(
-        _env_file=None, data=tmp_path, database=DATABASE, drain_timeout=2, search_builder=False, webhook_delivery=False
+        _env_file=None,
+        data=tmp_path,
+        database=DATABASE,
+        drain_timeout=2,
+        search_builder=False,
+        webhook_delivery=False,
+        migrate=False,
     )
 
 
@@ -124,6 +138,23 @@ def cheap_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
     """Passwords that are hashed in microseconds, for tests that are not about that."""
     monkeypatch.setattr(security, "_hasher", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
     monkeypatch.setattr(security, "_NOBODYS_HASH", security._nobodys_hash())
+
+
+@pytest.fixture
+def lines() -> Iterator[io.StringIO]:
+    """What is logged, as JSON lines."""
+    root = logging.getLogger()
+    handlers, level, config = root.handlers, root.level, structlog.get_config()
+    configure_logs("info", "json")
+    written = io.StringIO()
+    handler = root.handlers[0]
+    assert isinstance(handler, logging.StreamHandler)
+    handler.setStream(written)
+    yield written
+    root.handlers = handlers
+    root.setLevel(level)
+    structlog.configure(**config)
+    vars(logger).pop("bind", None)  # it has kept what was configured here
 
 
 @pytest.fixture

@@ -9,6 +9,10 @@ from bson import encode
 from mongomock_motor import AsyncMongoMockClient, AsyncMongoMockCollection, AsyncMongoMockDatabase
 from pymongo import IndexModel, UpdateOne
 
+from app.database import DOCUMENTS, Database
+from app.migrations.indexes import declared
+from app.migrations.registry import MIGRATIONS
+
 mongomock.ignore_feature("session")  # there are no transactions to leave: what is tested here needs none
 
 
@@ -85,3 +89,12 @@ class MockClient(AsyncMongoMockClient):  # type: ignore[misc]
 
     def start_session(self, *_: Any, **__: Any) -> Any:
         return self._session()
+
+
+async def mock_migrations(database: Database) -> None:
+    """What migrations do to a new database. Their leases need updates by pipeline, which mongomock has not."""
+    for document in DOCUMENTS:
+        if models := declared(document):
+            await document.get_pymongo_collection().create_indexes(models)
+    for each in MIGRATIONS:
+        await database.client[database.name]["migrations"].insert_one({"_id": each.number, "state": "done"})

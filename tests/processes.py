@@ -28,6 +28,8 @@ class Process(Protocol):
     """What a server process can do, however it was started: a part of `asyncio.subprocess.Process`."""
 
     @property
+    def pid(self) -> int: ...
+    @property
     def stdout(self) -> asyncio.StreamReader | None: ...
     @property
     def returncode(self) -> int | None: ...
@@ -58,6 +60,10 @@ class ServerProcess:
     def process(self) -> Process:
         assert self._process is not None
         return self._process
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
 
     @property
     def log(self) -> str:

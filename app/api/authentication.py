@@ -17,6 +17,7 @@ from app.api.sharing import LINK_PATH
 from app.auth.credentials import Basic, parse_authorization
 from app.auth.principal import Principal
 from app.kit.errors import Unauthenticated, VerbatimError
+from app.kit.logs import bind_ids
 from app.kit.middleware import address_of
 from app.kit.problems import as_verbatim_error, problem
 from app.services import Services
@@ -48,6 +49,7 @@ class Authentication:
                 await _refuse(known, scope)(scope, receive, send)
                 return
             scope.setdefault("state", {})["principal"] = principal
+            bind_ids(principal_id=str(principal.user_id))
         await self.app(scope, receive, send)
 
 

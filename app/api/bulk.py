@@ -47,7 +47,7 @@ class BulkOperation(Input):
         errors += [FieldError(f"body.{name}", "is not for this action") for name in given - _ALLOWED[self.action]]
         if errors:
             errors.sort(key=lambda each: each.field)
-            raise Invalid("; ".join(f"{each.field}: {each.message}" for each in errors), fields=errors)
+            raise Invalid.of(errors)
 
 
 class BulkRequest(Input):

@@ -2,11 +2,10 @@
 
 import base64
 from collections.abc import Mapping
-from contextlib import aclosing
 
-from starlette.responses import Response, StreamingResponse
-from starlette.types import Send
+from starlette.responses import Response
 
+from app.api.jobs import StoredFileResponse
 from app.api.ranges import Part, Unsatisfiable, parse_range
 from app.exports.writing import FILE
 from app.jobs.files import JobFiles
@@ -26,9 +25,14 @@ def send_file(files: JobFiles, row: Row, asked: Mapping[str, str]) -> Response:
         return Response(status_code=304, headers=headers)
     part = _part(asked, tag, size)
     if part is None:
-        return FileResponse(files, row, Part(0, size), 200, headers)
+        return _sent(files, row, Part(0, size), 200, headers)
     headers["Content-Range"] = f"bytes {part.start}-{part.end - 1}/{size}"
-    return FileResponse(files, row, part, 206, headers)
+    return _sent(files, row, part, 206, headers)
+
+
+def _sent(files: JobFiles, row: Row, part: Part, status: int, headers: Mapping[str, str]) -> Response:
+    chunks = files.read(row["_id"], FILE, part.start, part.end)
+    return StoredFileResponse(chunks, part.end - part.start, FORMATS[row["format"]].media_type, headers, status)
 
 
 def _part(asked: Mapping[str, str], tag: str, size: int) -> Part | None:
@@ -51,17 +55,3 @@ def _headers(row: Row, tag: str) -> dict[str, str]:
         "Cache-Control": "private, no-cache",
         "Repr-Digest": f"sha-256=:{digest}:",
     }
-
-
-class FileResponse(StreamingResponse):
-    """Sends a stored file; what goes wrong in the middle breaks the connection off, short of its Content-Length."""
-
-    def __init__(self, files: JobFiles, row: Row, part: Part, status: int, headers: dict[str, str]) -> None:
-        self._chunks = files.read(row["_id"], FILE, part.start, part.end)
-        length = {"Content-Length": str(part.end - part.start)}
-        media_type = FORMATS[row["format"]].media_type
-        super().__init__(self._chunks, status, headers={**headers, **length}, media_type=media_type)
-
-    async def stream_response(self, send: Send) -> None:
-        async with aclosing(self._chunks):
-            await super().stream_response(send)

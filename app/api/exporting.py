@@ -10,13 +10,13 @@ from starlette.types import Send
 
 from app.audit.trail import record
 from app.auth.principal import Principal
-from app.exports.layout import FileRequest
+from app.exports.layout import FileRequest, check_file
 from app.exports.service import Export, export_rows
 from app.exports.tables import TABLES
 from app.kit import metrics
-from app.kit.errors import Invalid
+from app.kit.errors import FieldError
 from app.kit.export import FORMATS
-from app.kit.listing import parse_boolean, parse_listing
+from app.kit.listing import check_boolean, parse_listing
 from app.kit.parameters import list_parameters
 from app.kit.resource import Resource
 from app.services import Services
@@ -62,19 +62,16 @@ def export_documentation(resource: Resource) -> dict[str, Any]:
 
 async def send_export(request: Request, services: Services, principal: Principal, resource: Resource) -> Response:
     """The file that the query string asks for. Raises Invalid."""
-    own, listed = separated(request.query_params.multi_items(), _OWN_PARAMETERS)
-    export = export_rows(
-        services.sources,
-        principal.scope,
-        TABLES[resource.name],
-        parse_listing(resource, listed, paged=False),
-        FileRequest(
-            format=own.get("format", "csv"),
-            columns=own.get("columns"),
-            raw=parse_boolean("raw", own.get("raw", "false")),
-            tz=own.get("tz", "UTC"),
-        ),
+    table = TABLES[resource.name]
+    own, listed, faults = separated(request.query_params.multi_items(), _OWN_PARAMETERS)
+    wanted = FileRequest(
+        format=own.get("format", "csv"),
+        columns=own.get("columns"),
+        raw=own.get("raw") == "true",
+        tz=own.get("tz", "UTC"),
     )
+    listing = parse_listing(resource, listed, paged=False, faults=[*faults, *check_file(table, wanted)])
+    export = export_rows(services.sources, principal.scope, table, listing, wanted)
     await record("export.downloaded", resource.name, details={"format": export.format.name, "filters": _names(listed)})
     return ExportResponse(export)
 
@@ -86,18 +83,18 @@ def _names(parameters: Iterable[tuple[str, str]]) -> list[str]:
 
 def separated(
     parameters: Iterable[tuple[str, str]], names: Collection[str]
-) -> tuple[dict[str, str], list[tuple[str, str]]]:
-    """The parameters of these names, and the others. Raises Invalid."""
+) -> tuple[dict[str, str], list[tuple[str, str]], list[FieldError]]:
+    """The parameters of these names, `raw` among them, the others, and what is wrong with the former by themselves."""
     own: dict[str, str] = {}
-    listed = []
+    listed, faults = [], []
     for name, text in parameters:
         if name in own:
-            raise Invalid.field(f"query.{name}", "is given twice")
+            faults.append(FieldError(f"query.{name}", "is given twice"))
         if name in names:
             own[name] = text
         else:
             listed.append((name, text))
-    return own, listed
+    return own, listed, [*faults, *check_boolean("raw", own.get("raw", "false"))]
 
 
 class ExportResponse(StreamingResponse):

@@ -2,11 +2,12 @@
 
 from typing import Annotated
 
-from fastapi import Query, Request
+from fastapi import Request
 from starlette.responses import Response
 
-from app.api.deps import DrainDep, IdPath, IfNoneMatch, OnceDep, ServicesDep, permitted
+from app.api.deps import IdPath, OnceDep, ServicesDep, permitted
 from app.api.export_files import send_file
+from app.api.jobs import FollowingDep, accepted
 from app.audit.trail import record
 from app.auth.principal import Principal
 from app.exports.manifest import manifest
@@ -16,18 +17,14 @@ from app.kit.export import FORMATS
 from app.kit.listing import parse_listing
 from app.kit.parameters import list_parameters
 from app.kit.problems import problem_responses
-from app.kit.responses import JSON, found, listed, path_of
+from app.kit.responses import JSON, found, listed
 from app.kit.routing import RouteWithFilters, router
 from app.kit.schemas import Page
 
 routes = router("/exports", "exports", route_class=RouteWithFilters, responses=problem_responses(401, 403, 422, 503))
 Reader = Annotated[Principal, permitted("exports:read")]
 Writer = Annotated[Principal, permitted("exports:write")]
-MAX_WAIT_SECONDS = 60
 
-Wait = Annotated[
-    float, Query(ge=0, le=MAX_WAIT_SECONDS, description="Answer when it is over, at the latest after so many seconds")
-]
 _FILE = {
     "description": "The file, or with 206 the part that `Range` asks for",
     "content": {each.media_type.partition(";")[0]: {"schema": {"type": "string"}} for each in FORMATS.values()},
@@ -39,8 +36,7 @@ async def create_export(new: ExportCreate, principal: Writer, once: OnceDep, ser
     """Begin an export of what you may see now; follow it at its `Location`."""
 
     async def create() -> Response:
-        row = await services.exports.create(principal, new.spec, new.since)
-        return JSON(EXPORTS.render(row), status_code=202, headers={"Location": path_of("exports", row["_id"])})
+        return accepted(EXPORTS, await services.exports.create(principal, new.spec, new.since))
 
     return await once.run(create)
 
@@ -54,17 +50,9 @@ async def list_exports(request: Request, principal: Reader, services: ServicesDe
 
 
 @routes.get("/{id}", response_model=ExportRead, responses=problem_responses(404))
-async def read_export(
-    id: IdPath,
-    principal: Reader,
-    services: ServicesDep,
-    drain: DrainDep,
-    wait: Wait = 0,
-    if_none_match: IfNoneMatch = None,
-) -> Response:
+async def read_export(principal: Reader, services: ServicesDep, following: FollowingDep) -> Response:
     """One export, and how far it is."""
-    row = await services.exports.jobs.ended(principal.scope(EXPORTS), id, wait, drain)
-    return found(EXPORTS, row, if_none_match=if_none_match)
+    return await following.answer(services.exports.jobs, principal.scope(EXPORTS))
 
 
 @routes.get("/{id}/file", response_class=Response, responses={**problem_responses(404, 409, 416), 200: _FILE})

@@ -2,15 +2,14 @@
 
 import hashlib
 from collections.abc import AsyncIterator
-from contextlib import aclosing
 from typing import Annotated, Any
 
 from bson import ObjectId
 from fastapi import Depends, Query, Request
-from starlette.responses import Response, StreamingResponse
-from starlette.types import Send
+from starlette.responses import Response
 
-from app.api.deps import DrainDep, IdempotencyKeyHeader, IdPath, IfNoneMatch, OnceDep, ServicesDep, permitted
+from app.api.deps import IdempotencyKeyHeader, IdPath, OnceDep, ServicesDep, permitted
+from app.api.jobs import FollowingDep, StoredFileResponse, accepted
 from app.auth.principal import Principal
 from app.imports.formats import Format
 from app.imports.mapping import parse_map
@@ -22,8 +21,8 @@ from app.kit.idempotency import REPLAYED, Once, check_key, fingerprint
 from app.kit.listing import parse_listing
 from app.kit.parameters import list_parameters
 from app.kit.problems import problem_responses
-from app.kit.repository import EVERYTHING, Row
-from app.kit.responses import JSON, found, listed, path_of
+from app.kit.repository import EVERYTHING
+from app.kit.responses import found, listed
 from app.kit.routing import router
 from app.kit.schemas import ID, Page
 from app.services import Services
@@ -32,12 +31,8 @@ PATH = "/imports"
 routes = router(PATH, "imports", responses=problem_responses(401, 403, 422, 503))
 Reader = Annotated[Principal, permitted("imports:read")]
 Writer = Annotated[Principal, permitted("imports:write")]
-MAX_WAIT_SECONDS = 60
 PIECE_BYTES = 1 << 20
 
-Wait = Annotated[
-    float, Query(ge=0, le=MAX_WAIT_SECONDS, description="Answer when it is over, at the latest after so many seconds")
-]
 _FILE: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -105,7 +100,7 @@ async def create_import(
         raise Invalid("The body is the file to import, and it is empty.")
 
     async def create() -> Response:
-        return _accepted(await services.imports.create(id, owner, size, options))
+        return accepted(IMPORTS, await services.imports.create(id, owner, size, options))
 
     try:
         response = await _once(request, services, principal, idempotency_key, digest.digest()).run(create)
@@ -115,10 +110,6 @@ async def create_import(
     if any(name in response.headers for name in REPLAYED):
         await services.imports.forget(id)
     return response
-
-
-def _accepted(row: Row) -> Response:
-    return JSON(IMPORTS.render(row), status_code=202, headers={"Location": path_of("imports", row["_id"])})
 
 
 async def _pieces(request: Request, digest: Any) -> AsyncIterator[bytes]:
@@ -155,24 +146,17 @@ async def list_imports(request: Request, principal: Reader, services: ServicesDe
 
 
 @routes.get("/{id}", response_model=ImportRead, responses=problem_responses(404))
-async def read_import(
-    id: IdPath,
-    principal: Reader,
-    services: ServicesDep,
-    drain: DrainDep,
-    wait: Wait = 0,
-    if_none_match: IfNoneMatch = None,
-) -> Response:
+async def read_import(principal: Reader, services: ServicesDep, following: FollowingDep) -> Response:
     """One import, and how far it is."""
-    row = await services.imports.jobs.ended(principal.scope(IMPORTS), id, wait, drain)
-    return found(IMPORTS, row, if_none_match=if_none_match)
+    return await following.answer(services.imports.jobs, principal.scope(IMPORTS))
 
 
 @routes.get("/{id}/errors", response_class=Response, responses={**problem_responses(404, 409), 200: _ERRORS})
 async def read_import_errors(id: IdPath, principal: Reader, services: ServicesDep) -> Response:
     """The records that could not be read, as they came."""
     row, chunks = await services.imports.errors(principal.scope(IMPORTS), id)
-    return _ErrorsResponse(row, chunks)
+    headers = {"Content-Disposition": f'attachment; filename="import-{row["_id"]}-errors.jsonl"'}
+    return StoredFileResponse(chunks, row["errors_bytes"], "application/x-ndjson", headers)
 
 
 @routes.post("/{id}/undo", status_code=202, response_model=ImportRead, responses=problem_responses(404, 409))
@@ -186,7 +170,7 @@ async def undo_import(
     """Remove the conversations that an import has added and nobody has changed since: a job, at its `Location`."""
 
     async def create() -> Response:
-        return _accepted(await services.imports.create_undo(principal.scope(IMPORTS), id, force=force))
+        return accepted(IMPORTS, await services.imports.create_undo(principal.scope(IMPORTS), id, force=force))
 
     return await once.run(create)
 
@@ -203,20 +187,3 @@ async def delete_import(id: IdPath, principal: Writer, services: ServicesDep) ->
     """Forget an import and its file of errors; what it has added stays, and cannot be undone any more."""
     await services.imports.jobs.delete(principal.scope(IMPORTS), id)
     return Response(status_code=204)
-
-
-class _ErrorsResponse(StreamingResponse):
-    """Sends the file of errors; what goes wrong in the middle breaks off, short of the Content-Length."""
-
-    def __init__(self, row: Row, chunks: Any) -> None:
-        headers = {
-            "Content-Length": str(row["errors_bytes"]),
-            "Content-Disposition": f'attachment; filename="import-{row["_id"]}-errors.jsonl"',
-            "Cache-Control": "private, no-cache",
-        }
-        super().__init__(chunks, headers=headers, media_type="application/x-ndjson")
-        self._chunks = chunks
-
-    async def stream_response(self, send: Send) -> None:
-        async with aclosing(self._chunks):
-            await super().stream_response(send)

@@ -22,6 +22,7 @@ from app.api.socket_requests import Requests
 from app.api.socket_schemas import AnyMessage, AuthMessage, Malformed, parse, target_of
 from app.auth.credentials import Bearer, Presented
 from app.auth.principal import Principal
+from app.kit import tracing
 from app.kit.errors import (
     Conflict,
     Forbidden,
@@ -32,7 +33,7 @@ from app.kit.errors import (
     Unavailable,
     VerbatimError,
 )
-from app.kit.logs import logger, request_id
+from app.kit.logs import bind_ids, logger, request_id
 from app.kit.middleware import address_of
 from app.kit.problems import as_verbatim_error, problem_body
 from app.kit.routing import IN_LOOP_BYTES
@@ -89,6 +90,7 @@ class Session:
             with self._endings():
                 principal = await (self._introduced() if credential is None else self._authenticate(credential))
             if self.ending is None:
+                bind_ids(principal_id=str(principal.user_id))
                 with self._endings(), self._services.rooms.admitting(principal.user_id):
                     await self._serve(principal)
             await self._close()
@@ -159,6 +161,7 @@ class Session:
         await self.outbox.answer({"type": "authenticated", "id": message.id, "user_id": principal.user_id})
 
     async def _authenticate(self, credential: Presented) -> Principal:
+        await self._services.database.primary.present()
         try:
             return await self._services.access.authenticate(credential, address_of(self._websocket.scope))
         except PyMongoError as error:
@@ -216,7 +219,8 @@ class Session:
                 return
             await self._check(principal)
             admit(self._services, principal)
-            await requests.handle(request)
+            with tracing.part(f"socket {request.type}", {}):
+                await requests.handle(request)
         except (Gone, Unauthenticated):
             raise
         except Malformed as malformed:

@@ -11,9 +11,8 @@ from app.api.deps import ServicesDep, permitted
 from app.api.exporting import ExportResponse, separated
 from app.auth.principal import Principal
 from app.kit.clock import now
-from app.kit.errors import Invalid
+from app.kit.errors import FieldError
 from app.kit.export import FORMATS, ExportOptions
-from app.kit.listing import parse_boolean
 from app.kit.parameters import filter_parameters, query_parameter
 from app.kit.problems import problem_responses
 from app.kit.repository import Row
@@ -97,15 +96,16 @@ async def summarize_usage(request: Request, principal: Reader, services: Service
 
 
 async def _answer(request: Request, services: Services, principal: Principal, stats: Stats) -> Response:
-    own, others = separated(request.query_params.multi_items(), _FORMAT_PARAMETERS)
+    own, others, faults = separated(request.query_params.multi_items(), _FORMAT_PARAMETERS)
     name, started = own.get("format", "json"), now()
     if name not in _FORMATS:
-        raise Invalid.field("query.format", f"is one of {', '.join(_FORMATS)}")
-    raw = parse_boolean("raw", own.get("raw", "false"))
-    asked = await parse_stats(stats, others, instant=started)
+        faults.append(FieldError("query.format", f"is one of {', '.join(_FORMATS)}"))
+    asked = await parse_stats(stats, others, instant=started, faults=faults)
     groups = await add_up(services.sources, principal.scope, asked)
     if name in FORMATS:
-        options = ExportOptions(raw=raw, tz=asked.tz, sheet_name=f"{stats.name.capitalize()} stats")
+        options = ExportOptions(
+            raw=own.get("raw") == "true", tz=asked.tz, sheet_name=f"{stats.name.capitalize()} stats"
+        )
         return ExportResponse(as_file(asked, groups, FORMATS[name], options, started))
     return await in_thread(lambda: JSON(_described(asked, groups)))
 

@@ -16,7 +16,7 @@ from app.exports.training.formats import TRAINING_FORMATS
 from app.exports.training.model import DEFAULT_MAX_TOKENS, MIN_RATINGS, MOST_TOKENS
 from app.exports.training.service import TrainingData, TrainingRequest, check_training, prepare_training
 from app.kit.errors import FieldError
-from app.kit.listing import parse_listing
+from app.kit.listing import check_boolean, parse_listing
 from app.kit.parameters import list_parameters, query_parameter
 from app.kit.problems import problem_responses
 from app.kit.routing import router
@@ -25,7 +25,6 @@ from app.services import Services
 routes = router("/conversations", "conversations", responses=problem_responses(401, 403, 422, 503))
 Exporter = Annotated[Principal, permitted("conversations:export")]
 
-_BOOLEANS = {"true": True, "false": False}
 _OWN = frozenset({"format", "min_rating", "include_system", "assume_latest_preferred", "max_tokens"})
 _PARAMETERS = [
     query_parameter(
@@ -88,9 +87,9 @@ def _read(values: Mapping[str, str]) -> tuple[TrainingRequest, list[FieldError]]
     own: dict[str, Any] = dict(values)
     faults = []
     for name in ("include_system", "assume_latest_preferred"):
-        if name in own and own[name] not in _BOOLEANS:
-            faults.append(FieldError(f"query.{name}", "is 'true' or 'false'"))
-        own |= {name: _BOOLEANS.get(own[name], True)} if name in own else {}
+        if name in own:
+            faults += check_boolean(name, own[name])
+            own[name] = own[name] != "false"
     if "max_tokens" in own:
         own["max_tokens"] = int(own["max_tokens"]) if re.fullmatch(r"[0-9]{1,9}", own["max_tokens"]) else 0
     asked = TrainingRequest(**own)

@@ -4,10 +4,10 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from app.exports.schemas import ExportEvent
 from app.webhooks.payloads import (
     ConversationDeletedEvent,
     ConversationEvent,
-    ExportEvent,
     GapEvent,
     MessageEvent,
     PingEvent,

@@ -14,6 +14,12 @@ INDEX = "expiry_v1"
 _DAY = 24 * 3600
 
 
+async def is_settled(days: int) -> bool:
+    """Whether `settle` has nothing to do."""
+    present = (await AuditEntry.get_pymongo_collection().index_information()).get(INDEX)
+    return present is not None and bool(present["expireAfterSeconds"] == days * _DAY)
+
+
 async def settle(days: int) -> None:
     """Keep entries for so many days, those that are there already among them.
 

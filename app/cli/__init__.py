@@ -2,7 +2,23 @@
 
 import typer
 
-from app.cli import doctor, exports, imports, keys, openapi, reindex, replica_set, serve, tokens, training, users
+from app.cli import (
+    backup,
+    capacity,
+    doctor,
+    exports,
+    imports,
+    keys,
+    migrate,
+    openapi,
+    reindex,
+    replica_set,
+    restore,
+    serve,
+    tokens,
+    training,
+    users,
+)
 
 _app = typer.Typer(
     name="verbatim",
@@ -19,9 +35,14 @@ _app.add_typer(users.commands, name="user")
 _app.add_typer(keys.commands, name="key")
 _app.add_typer(tokens.commands, name="token")
 _app.command("doctor")(doctor.doctor)
+_app.command("migrate")(migrate.migrate)
+_app.command("backup")(backup.backup)
+_app.command("restore")(restore.restore)
 _app.command("reindex")(reindex.reindex)
 _app.command("replica-set")(replica_set.replica_set)
 _app.command("init-replica-set")(replica_set.init_replica_set)
+_app.command("make-certificates")(replica_set.make_members_certificates)
+_app.command("capacity")(capacity.capacity)
 _app.command("openapi")(openapi.openapi)
 
 

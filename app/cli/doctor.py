@@ -1,96 +1,106 @@
 """`verbatim doctor`: what is right, what is wrong, and what to do about it."""
 
+import json
 import os
-import shutil
 import sys
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from datetime import UTC
-from typing import Any
+from typing import Annotated
 
+import typer
+from pymongo.errors import PyMongoError
 from rich.table import Table
 
-from app.cli.reindex import reindexings
-from app.cli.running import DataOption, print_table, run
-from app.config import Settings
+from app.cli.checks.copies import backups
+from app.cli.checks.encryption import encryption
+from app.cli.checks.finding import Check, Finding
+from app.cli.checks.machine import disk, open_files
+from app.cli.checks.members import clocks, on_members, oplog, replication, versions
+from app.cli.running import DataOption, name_of, print_table, run
+from app.config import SECRETS_VARIABLE, Settings
 from app.database import DOCUMENTS, check_topology
-from app.kit.clock import now
 from app.kit.errors import Invalid
+from app.migrations.indexes import drift
+from app.migrations.steps import reindexings
 from app.services import Services
 
-FREE_BYTES = 1024**3
-CLOCK_SECONDS = 2
 MOST_WAITING = 5000
 """So many messages may wait to be indexed: a server that builds takes them once they are a thousand."""
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One check: whether it is all right, and a sentence."""
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON, for programs.")] = False,
+    data: DataOption = None,
+) -> None:
+    """Check settings, machine, database and its members, migrations, indexes, backups and models. Nothing is changed.
 
-    is_good: bool
-    sentence: str
+    Exit status: 0 all is well; 1 something is wrong, with what to do about it; 2 wrong options.
+    """
+
+    async def work(services: Services) -> dict[str, Finding]:
+        return {name: await _looked(check, services) for name, check in _CHECKS.items()}
+
+    findings = run(data, work, looks_only=True)
+    is_well = all(finding.is_good for finding in findings.values())
+    if as_json:
+        checks = [{"name": name, "ok": each.is_good, "finding": each.sentence} for name, each in findings.items()]
+        print(json.dumps({"ok": is_well, "checks": checks}, ensure_ascii=False))
+    else:
+        table = Table("Check", "", "Finding")
+        for name, finding in findings.items():
+            table.add_row(name, "ok" if finding.is_good else "WRONG", finding.sentence)
+        print_table(table)
+    sys.exit(0 if is_well else 1)
 
 
-Check = Callable[[Services], Awaitable[Finding]]
-
-
-def doctor(data: DataOption = None) -> None:
-    """Check settings, disk, database, indexes and models; exit status 1 when something is wrong."""
-
-    async def work(services: Services) -> Sequence[tuple[str, Finding]]:
-        return [(name, await check(services)) for name, check in _CHECKS.items()]
-
-    table = Table("Check", "", "Finding")
-    findings = run(data, work)
-    for name, finding in findings:
-        table.add_row(name, "ok" if finding.is_good else "WRONG", finding.sentence)
-    print_table(table)
-    if not all(finding.is_good for _, finding in findings):
-        sys.exit(1)
+async def _looked(check: Check, services: Services) -> Finding:
+    """One that cannot be made says so, and the others are made all the same."""
+    try:
+        return await check(services)
+    except PyMongoError as error:
+        return Finding(False, f"cannot be looked at: {name_of(error)}")
 
 
 async def _settings(_: Services) -> Finding:
-    known = {f"VERBATIM_{name}".upper() for name in Settings.model_fields}
+    known = {f"VERBATIM_{name}".upper() for name in Settings.model_fields} | {SECRETS_VARIABLE}
     unknown = sorted(name for name in os.environ if name.startswith("VERBATIM_") and name not in known)
     return Finding(not unknown, f"unknown: {', '.join(unknown)}; see .env.example" if unknown else "all known")
 
 
-async def _disk(services: Services) -> Finding:
-    folder = services.settings.data
-    if services.settings.mongo_uri is not None:
-        return Finding(True, "the database is elsewhere")
-    free = shutil.disk_usage(folder).free
-    return Finding(free >= FREE_BYTES, f"{free / FREE_BYTES:.1f} GiB free in {folder}; at least 1 GiB should be")
-
-
 async def _server(services: Services) -> Finding:
-    client = services.database.client
-    hello = await check_topology(client)
-    version = (await client.server_info())["version"]
-    kind = "a sharded cluster" if hello.get("msg") == "isdbgrid" else f"replica set {hello['setName']}"
-    members = len(hello.get("hosts", ())) or 1
-    return Finding(True, f"MongoDB {version}, {kind}, {members} member{'s' if members > 1 else ''}")
+    topology = await check_topology(services.database.client, services.database.name)
+    faults = [mode.sentence(topology) for mode in topology.modes]
+    return Finding(not faults, " ".join([str(topology), *faults]))
 
 
-async def _clock(services: Services) -> Finding:
-    hello: dict[str, Any] = await services.database.client.admin.command("hello")
-    skew = abs((hello["localTime"].astimezone(UTC) - now()).total_seconds())
-    return Finding(
-        skew < CLOCK_SECONDS, f"differs from the database's by {skew:.1f} s; synchronize them above {CLOCK_SECONDS} s"
-    )
+async def _migrations(services: Services) -> Finding:
+    migrations = services.migrations
+    rows = await migrations.rows()
+    failed = [str(row["error"]) for row in rows.values() if row.get("state") == "failed"]
+    if failed:
+        return Finding(False, failed[0])
+    pending = await migrations.pending("expand", "migrate")
+    if pending:
+        return Finding(False, f"to be done: {', '.join(map(str, pending))}; start a server or run: verbatim migrate")
+    later = await migrations.pending("contract")
+    if later:
+        names = ", ".join(map(str, later))
+        return Finding(True, f"done; once no older server runs: verbatim migrate --contract does {names}")
+    return Finding(True, f"all {len(migrations.known)} are done")
 
 
 async def _indexes(_: Services) -> Finding:
-    missing = []
-    for document in DOCUMENTS:
-        present = await document.get_pymongo_collection().index_information()
-        declared = [index.name for index in document.get_settings().indexes or ()]
-        missing += [f"{document.get_collection_name()}.{name}" for name in declared if name not in present]
-    return Finding(not missing, f"missing: {', '.join(missing)}; start the server once" if missing else "all there")
+    found = await drift(DOCUMENTS)
+    names = {kind: [str(each) for each in found if each.kind == kind] for kind in ("missing", "changed", "retired")}
+    faults = [f"{kind}: {', '.join(names[kind])}" for kind in ("missing", "changed") if names[kind]]
+    if faults:
+        return Finding(False, f"{'; '.join(faults)}; run: verbatim migrate --rebuild-indexes")
+    if names["retired"]:
+        return Finding(True, f"all there; of older versions: {', '.join(names['retired'])}")
+    return Finding(True, "all there")
 
 
 async def _search(services: Services) -> Finding:
+    if await services.migrations.pending("expand"):
+        return Finding(False, "cannot be looked at before the migrations are done")
     lacking = sum([await each.lacking() for each in reindexings()])
     if lacking:
         advice = f"{lacking:,} rows are read at every search of names, e-mails or titles; run: verbatim reindex"
@@ -133,11 +143,18 @@ async def _issuer(services: Services) -> Finding:
 
 _CHECKS: dict[str, Check] = {
     "Settings": _settings,
-    "Disk": _disk,
+    "Disk": disk,
+    "Open files": open_files,
     "Database": _server,
-    "Clock": _clock,
+    "Versions": on_members(versions),
+    "Replication": on_members(replication),
+    "Clock": on_members(clocks),
+    "Oplog": oplog,
+    "TLS": encryption,
+    "Migrations": _migrations,
     "Indexes": _indexes,
     "Search": _search,
+    "Backup": backups,
     "Admin": _admin,
     "Default model": _model,
     "Issuer": _issuer,

@@ -1,6 +1,7 @@
 """`verbatim export`: a list as a file."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from pathlib import Path
@@ -94,11 +95,12 @@ async def _save(export: Export, output: Path) -> int:
 
 
 @asynccontextmanager
-async def appearing(*paths: Path) -> AsyncIterator[list[BinaryIO]]:
+async def appearing(*paths: Path, is_private: bool = False) -> AsyncIterator[list[BinaryIO]]:
     """Files to write, which appear under their names, all of them, when the block ends well.
 
-    Raises Conflict when they cannot be written.
+    `is_private`: only their owner may read them. Raises Conflict when they cannot be written.
     """
+    opener = _private if is_private else None
     partial = [path.with_name(f"{path.name}.part") for path in paths]
     try:
         async with AsyncExitStack() as stack:
@@ -106,7 +108,7 @@ async def appearing(*paths: Path) -> AsyncIterator[list[BinaryIO]]:
                 stack.push_async_callback(asyncio.to_thread, each.unlink, missing_ok=True)
             files: list[BinaryIO] = []
             for each in partial:
-                files.append(await asyncio.to_thread(each.open, "wb"))
+                files.append(await asyncio.to_thread(open, each, "wb", opener=opener))
                 stack.push_async_callback(asyncio.to_thread, files[-1].close)
             yield files
             for file, each, path in zip(files, partial, paths, strict=True):
@@ -115,3 +117,10 @@ async def appearing(*paths: Path) -> AsyncIterator[list[BinaryIO]]:
     except OSError as error:
         name = str(error.filename or paths[0]).removesuffix(".part")
         raise Conflict(f"{name} cannot be written: {error.strerror}.") from error
+
+
+def _private(path: str, flags: int) -> int:
+    """Open a file that its owner alone may read, also when it was there already."""
+    descriptor = os.open(path, flags, 0o600)
+    Path(path).chmod(0o600)
+    return descriptor

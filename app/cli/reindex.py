@@ -8,18 +8,10 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from app.cli.running import DataOption, console, run
-from app.database import DOCUMENTS
-from app.kit.documents import StoredDocument
 from app.kit.reindexing import Reindexing
+from app.migrations.steps import reindexings
 from app.search.index import Progress as Step
 from app.services import Services
-
-
-def reindexings() -> list[Reindexing]:
-    """One for each kind of row that is searched through windows."""
-    return [
-        Reindexing(document) for document in DOCUMENTS if issubclass(document, StoredDocument) and document.windowed
-    ]
 
 
 def reindex(

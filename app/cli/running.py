@@ -9,11 +9,12 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 from pydantic import BaseModel, ValidationError
-from pymongo.errors import PyMongoError
+from pymongo.errors import OperationFailure, PyMongoError
 from rich.console import Console
 from rich.table import Table
 
 from app.audit.actor import Actor, acting
+from app.backups.failures import BackupFailed
 from app.bootstrap import KEY_FILE, ensure_admin
 from app.config import Settings
 from app.database import DatabaseUnavailable
@@ -21,6 +22,7 @@ from app.imports.streams import UnreadableSource
 from app.kit.errors import Invalid, VerbatimError
 from app.kit.logs import configure_logs
 from app.kit.problems import as_verbatim_error
+from app.migrations.starting import Start, command_start, no_start
 from app.mongod import MongodUnavailable
 from app.services import Services, open_services
 
@@ -70,40 +72,54 @@ def sentences() -> Iterator[None]:
     """End with exit status 1 and one sentence for what is not a fault of the program."""
     try:
         yield
-    except (DatabaseUnavailable, MongodUnavailable, UnreadableSource, VerbatimError) as error:
+    except (BackupFailed, DatabaseUnavailable, MongodUnavailable, UnreadableSource, VerbatimError) as error:
         _complain(str(error))
         sys.exit(1)
     except PyMongoError as error:
         known = as_verbatim_error(error, is_write=True)
-        _complain(known.detail if known else f"The database failed: {type(error).__name__}")
+        _complain(known.detail if known else f"The database failed: {name_of(error)}.")
         sys.exit(1)
+
+
+def name_of(error: PyMongoError) -> str:
+    """What the server calls it; its message may show what people wrote."""
+    details = error.details if isinstance(error, OperationFailure) else None
+    return str((details or {}).get("codeName") or type(error).__name__)
 
 
 def _complain(sentence: str) -> None:
     print(f"verbatim: {sentence}", file=sys.stderr)
 
 
-def run(data: Path | None, work: Callable[[Services], Coroutine[Any, Any, T]]) -> T:
-    """Open the services, run `work` and close them; Ctrl-C ends with status 130."""
+def run(data: Path | None, work: Callable[[Services], Coroutine[Any, Any, T]], *, looks_only: bool = False) -> T:
+    """Open the services, run `work` and close them; Ctrl-C ends with status 130.
+
+    `looks_only`: the database is neither migrated nor given an admin before.
+    """
 
     async def with_services() -> T:
         settings = read_settings(data=data)
         configure_logs("warning", settings.log_format)
-        async with opened(settings) as services:
+        async with open_services(settings, start=no_start) if looks_only else opened(settings) as services:
             with acting(Actor("command")):
                 return await work(services)
 
+    return run_async(with_services)
+
+
+def run_async(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run `work`; what goes wrong is one sentence, and Ctrl-C ends with status 130."""
     with sentences():
         try:
-            return asyncio.run(with_services())
+            return asyncio.run(work())
         except KeyboardInterrupt:
             sys.exit(130)
 
 
 @asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[Services]:
+async def opened(settings: Settings, *, start: Start = command_start) -> AsyncIterator[Services]:
     """The services, with a first admin, whose key is shown when it has just been made."""
-    async with open_services(settings) as services:
+    async with open_services(settings, start=start) as services:
         key = await ensure_admin(services)
         if key is not None:
             console.print(f"First admin key (shown once, kept in {settings.data / KEY_FILE}): [bold]{key}[/bold]")

@@ -2,32 +2,23 @@
 
 import asyncio
 import errno
-import gc
-import math
 import shlex
-import signal
 import socket
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated
 
 import typer
-import uvicorn
 
-from app.api.http_protocol import HttpProtocol
-from app.api.socket_protocol import SERVER_OPTIONS
-from app.bootstrap import KEY_FILE, settle_indexes
-from app.cli.running import DataOption, opened, read_settings, sentences
+from app.bootstrap import KEY_FILE
+from app.cli import serving
+from app.cli.running import DataOption, read_settings, sentences
+from app.cli.supervisor import Supervisor
 from app.config import Settings
-from app.kit.logs import configure_logs
-from app.kit.streaming import Drain
-from app.main import build_app, serve_with
-from app.turns.runner import ENDING_SECONDS
+from app.log_setup import log_output, start_logs
 
 LOCAL_ADDRESSES: Mapping[str, str] = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 keys
 """Where a server that listens on every address can be reached from its own machine."""
-
 
 BACKLOG = 2048
 """Connections that may wait to be accepted; the usual 128 makes a crowd that comes at once wait for a second."""
@@ -41,28 +32,37 @@ def serve(
         int | None, typer.Option(help="Port; 0 picks a free one.  [default: 8000]", show_default=False)
     ] = None,
     data: DataOption = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes that share the port.  [default: 1]", show_default=False)
+    ] = None,
 ) -> None:
     """Start the API, with an embedded MongoDB unless VERBATIM_MONGO_URI names another."""
+    options = {"host": host, "port": port, "data": None if data is None else str(data), "workers": workers}
+    given = {name: value for name, value in options.items() if value is not None}
     with sentences():
-        settings = read_settings(host=host, port=port, data=data)
-        configure_logs(settings.log_level, settings.log_format)
+        settings = read_settings(**given)
+        start_logs(settings, worker=0 if settings.workers > 1 else None)
         listener = _listen(settings)
         try:
-            with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-                runner.run(_serve(settings, listener))
+            port = listener.getsockname()[1]
+            if settings.workers > 1:
+                sys.exit(_supervise(settings, listener, given, lambda: _welcome(settings, port)))
+            serving.run(settings, listener, lambda _: _welcome(settings, port))
         except KeyboardInterrupt:
             sys.exit(130)
         finally:
             listener.close()
 
 
-def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:
-    """uvloop where it exists."""
-    try:
-        import uvloop  # noqa: PLC0415 not on every platform
-    except ImportError:
-        return None
-    return uvloop.Loop
+def _supervise(
+    settings: Settings, listener: socket.socket, options: Mapping[str, str | int], welcome: Callable[[], None]
+) -> int:
+    """Several worker processes; answers the exit status."""
+
+    async def run() -> int:
+        return await Supervisor(settings, listener, options, welcome).run()
+
+    return asyncio.run(run())
 
 
 def _listen(settings: Settings) -> socket.socket:
@@ -90,55 +90,6 @@ _ADVICE: Mapping[int, str] = {
 }
 
 
-async def _serve(settings: Settings, listener: socket.socket) -> None:
-    app, drain = build_app(settings), Drain()
-    config = uvicorn.Config(
-        app,
-        http=HttpProtocol,
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=True,
-        forwarded_allow_ips=settings.trusted_proxies,
-        limit_concurrency=settings.max_connections,
-        **SERVER_OPTIONS,
-        # Turns are interrupted at the drain timeout, and whoever waits for one must still get its answer.
-        timeout_graceful_shutdown=math.ceil(settings.drain_timeout + ENDING_SECONDS),
-    )
-    server = _Server(config)
-    async with opened(settings) as services:
-        await settle_indexes(services)
-        serve_with(app, services, drain)
-        runner = services.turns.runner
-
-        def stop() -> None:
-            server.force_exit = server.should_exit  # a second signal does not wait
-            server.should_exit = True
-            drain.start()
-            if server.force_exit:
-                runner.stop()
-
-        gc.collect()
-        gc.freeze()  # what the start has made stays: it need not be looked through again and again
-        _on_signals(stop)
-        _welcome(settings, listener.getsockname()[1])
-        await server.serve(sockets=[listener])
-
-
-def _on_signals(stop: Callable[[], None]) -> None:
-    """Call `stop` at every SIGINT and SIGTERM, until the event loop is closed."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop)
-
-
-class _Server(uvicorn.Server):
-    """A server that leaves the signals to its caller, also while the services are closed after it."""
-
-    def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]
-        return nullcontext()
-
-
 def _welcome(settings: Settings, port: int) -> None:
     host = LOCAL_ADDRESSES.get(settings.host, settings.host)
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
@@ -157,6 +108,7 @@ Try it:
 
 Ctrl-C stops it.
 """,
+        file=sys.stderr if log_output(settings) == "stdout" else sys.stdout,
         flush=True,
     )
 

@@ -24,7 +24,7 @@ def content_index(**options: Any) -> TextIndex:
         ready={"status": {"$ne": "streaming"}},
         unmarked_index=UNMARKED,
     )
-    return TextIndex("messages_v1", messages, **options)
+    return TextIndex("messages", messages, **options)
 
 
 def sought_of(scope: Scope, listing: Listing, filters: Sequence[Mapping[str, Any]]) -> Sought | None:

@@ -11,16 +11,18 @@ from typing import Any
 import pymongo
 from bson import ObjectId
 
-from app.conversations.model import Conversation, Parent, Transition
+from app.conversations.model import Conversation, Message, Parent, Transition
 from app.conversations.repository import ConversationRepository, MessageRepository
 from app.conversations.schemas import ForkCreate
 from app.kit.clock import now
 from app.kit.deadlines import WRITE_SECONDS
 from app.kit.errors import Conflict, Invalid, NotFound
+from app.kit.normal_form import form_path
 from app.kit.repository import EVERYTHING, Repository, Row, Scope
 
 _COPIED = (
     *("seq", "kind", "role", "content", "parts", "tool_calls", "tool_call_id", "reasoning"),
+    *map(form_path, Message.normalized),
     *("model", "provider", "finish_reason", "error", "metadata", "created_at"),
 )
 _OF_THE_ORIGINAL = ("turn_id", "usage", "cost", "latency_ms", "feedback")

@@ -1,6 +1,7 @@
 """Queries of the search over messages. All of them are bounded by the time that the database itself may work."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from bson import ObjectId
@@ -10,10 +11,12 @@ from app.conversations import snippets
 from app.conversations.model import Message
 from app.conversations.resource import MESSAGES
 from app.conversations.search_query import Marking, Query
+from app.conversations.snippets import ranges_of
 from app.kit.deadlines import SEARCH_SECONDS
 from app.kit.pages import Read, Run
 from app.kit.paging import Position, Sort, after
 from app.kit.repository import Repository, Row, Scope
+from app.kit.threads import in_thread
 
 _SECONDS_TO_MARK = SEARCH_SECONDS / 2
 _GIVEN_UP = frozenset({50, 51156})
@@ -45,17 +48,41 @@ class MatchRepository(Repository[Message]):
     async def marks(self, scope: Scope, ids: Sequence[ObjectId], marking: Marking) -> dict[ObjectId, Row]:
         """What `snippet_of` reads of each message. Where further matches cannot be found in time, it is the first of
         each; where these cannot, none."""
-        for stages in (snippets.stages(marking), snippets.stages(marking, first_only=True)):
+        marks = await self._marks(scope, ids, marking, with_text=True)
+        in_forms = await self._better_in_forms(scope, marks, marking)
+        selected = {"$match": scope.where({"_id": {"$in": list(in_forms)}})}
+        rows = await self._aggregate([selected, {"$project": {"content": 1}}]) if in_forms else []
+        for row in rows:
+            id = row["_id"]
+            marks[id] = await in_thread(partial(snippets.of_content, in_forms[id], row["content"]))
+        return marks
+
+    async def ranges(self, scope: Scope, ids: Sequence[ObjectId], marking: Marking) -> dict[ObjectId, Row]:
+        """What `ranges_of` reads of each message, or of its normal form where that has more matches."""
+        marks = await self._mark(scope, ids, snippets.stages(marking, with_text=False))
+        return marks | await self._better_in_forms(scope, marks, marking)
+
+    async def _better_in_forms(
+        self, scope: Scope, marks: Mapping[ObjectId, Row], marking: Marking
+    ) -> dict[ObjectId, Row]:
+        """What `ranges_of` reads of the normal forms of messages, of those that have more matches there."""
+        ids = [id for id, mark in marks.items() if mark["has_form"]]
+        if marking.in_forms is None or not ids:
+            return {}
+        found = await self._marks(scope, ids, marking.in_forms, with_text=False, path=snippets.FORM)
+        return {id: mark for id, mark in found.items() if len(ranges_of(mark)) > len(ranges_of(marks[id]))}
+
+    async def _marks(
+        self, scope: Scope, ids: Sequence[ObjectId], marking: Marking, **options: Any
+    ) -> dict[ObjectId, Row]:
+        for first_only in (False, True):
             try:
+                stages = snippets.stages(marking, first_only=first_only, **options)
                 return await self._mark(scope, ids, stages, seconds=_SECONDS_TO_MARK)
             except OperationFailure as error:
                 if error.code not in _GIVEN_UP:
                     raise
-        return await self._mark(scope, ids, snippets.stages(snippets.UNMARKED))
-
-    async def ranges(self, scope: Scope, ids: Sequence[ObjectId], marking: Marking) -> dict[ObjectId, Row]:
-        """What `ranges_of` reads of each message."""
-        return await self._mark(scope, ids, snippets.stages(marking, with_text=False))
+        return await self._mark(scope, ids, snippets.stages(snippets.UNMARKED, **options))
 
     async def _mark(
         self, scope: Scope, ids: Sequence[ObjectId], stages: Sequence[_Stage], *, seconds: float = SEARCH_SECONDS

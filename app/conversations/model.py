@@ -1,6 +1,6 @@
 """Conversations and messages as they are stored: one document a message, in the order of `seq`."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, ClassVar, Literal
 
 from beanie import PydanticObjectId
@@ -14,7 +14,7 @@ from app.kit.indexes import PRESENT, found_by, found_unless, lacking, one_of, or
 from app.kit.windows import window_indexes
 from app.search.table import MARK
 
-UNMARKED = "unindexed_v1"
+UNMARKED = "unindexed_v2"
 """The index of the messages that are not in the index of texts yet."""
 
 ConversationStatus = Literal["active", "archived", "deleted"]
@@ -90,6 +90,7 @@ class Transition(BaseModel):
 
 class Conversation(StoredDocument):
     windowed: ClassVar = ("title",)
+    normalized: ClassVar = windowed
 
     owner_id: PydanticObjectId
     title: str = ""
@@ -112,6 +113,8 @@ class Conversation(StoredDocument):
     writers: list[PydanticObjectId] = Field(default_factory=list)
     source_id: str | None = None
     import_id: PydanticObjectId | None = None
+    arrived_at: datetime | None = None
+    """When it came, if that may be later than its times say."""
     transition: Transition | None = None
     """None as long as it has only been inserted."""
     hold_id: PydanticObjectId | None = None
@@ -133,6 +136,11 @@ class Conversation(StoredDocument):
                 partialFilterExpression={"import_id": {"$gte": ObjectId("0" * 24)}},
             ),
             IndexModel(
+                "arrived_at",
+                name="arrived_v1",
+                partialFilterExpression={"arrived_at": {"$gt": datetime(1970, 1, 1, tzinfo=UTC)}},
+            ),
+            IndexModel(
                 [("owner_id", ASCENDING), ("hold_id", ASCENDING)],
                 name="held_v1",
                 partialFilterExpression={"hold_id": {"$gte": ObjectId("0" * 24)}},
@@ -148,6 +156,8 @@ class Conversation(StoredDocument):
 
 
 class Message(StoredDocument):
+    normalized: ClassVar = ("content",)
+
     conversation_id: PydanticObjectId
     owner_id: PydanticObjectId
     seq: int

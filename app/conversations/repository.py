@@ -21,7 +21,7 @@ from app.kit.repository import Repository, Row, Scope
 from app.kit.scanning import Find, SearchReader
 from app.kit.transactions import beside, current_session, in_order
 from app.kit.turnstile import Turnstile
-from app.kit.windows import FIELD, with_windows
+from app.kit.windows import FIELD
 from app.search.index import TextIndex
 from app.search.reader import IndexedReader, Sources
 from app.search.table import MARK
@@ -29,6 +29,7 @@ from app.search.table import MARK
 HISTORY_BATCH = 100
 _FIRST_ID = ObjectId("0" * 24)
 SHOWN_AT_ONCE = 5000
+SUPERSEDED_AT_ONCE = 500
 TRANSCRIPT_ORDER = Sort("seq", unique=True)
 SPOKEN = (
     *("conversation_id", "seq", "kind", "role", "content", "tool_calls", "tool_call_id"),
@@ -120,7 +121,7 @@ class ConversationRepository(Repository[Conversation]):
 
     async def name(self, id: ObjectId, title: str) -> bool:
         """Give a title to a conversation that has none; False when it has one."""
-        stored = with_windows(CONVERSATIONS.windowed, {"title": title, "updated_at": now()})
+        stored = CONVERSATIONS.searched({"title": title, "updated_at": now()})
         with pymongo.timeout(WRITE_SECONDS):
             result = await self.collection.update_one(
                 {"_id": id, "title": ""}, {"$set": stored, "$inc": {"version": 1}}
@@ -276,7 +277,7 @@ class MessageRepository(Repository[Message]):
 
     async def finish(self, id: ObjectId, outcome: dict[str, Any]) -> Row | None:
         """Put the outcome on a message that is still streaming; None when it is not."""
-        change = {"$set": {**outcome, "updated_at": now()}, "$inc": {"version": 1}}
+        change = {"$set": {**MESSAGES.searched(outcome), "updated_at": now()}, "$inc": {"version": 1}}
         with pymongo.timeout(WRITE_SECONDS):
             return await self.collection.find_one_and_update(
                 {"_id": id, "status": "streaming"},
@@ -303,12 +304,19 @@ class MessageRepository(Repository[Message]):
         with pymongo.timeout(READ_SECONDS):
             return await self.collection.find_one(condition, MESSAGES.projection, sort=[("seq", -1)])
 
-    async def supersede(self, conversation_id: ObjectId, *, from_seq: int) -> None:
-        """Take the messages from a number on out of the exchange; they stay in the transcript as `superseded`."""
-        condition = {"conversation_id": conversation_id, "seq": {"$gte": from_seq}, "status": {"$ne": "superseded"}}
+    async def supersede(self, conversation_id: ObjectId, *, from_seq: int, to_seq: int) -> None:
+        """Take these messages out of the exchange; they stay in the transcript as `superseded`. Done again it changes
+        nothing. In a transaction for few of them: each takes 1.5 ms there, and a twentieth of that elsewhere."""
         change = {"$set": {"status": "superseded", "updated_at": now()}, "$inc": {"version": 1}}
-        with pymongo.timeout(WRITE_SECONDS):
-            await self.collection.update_many(condition, change, session=current_session())
+        for first in range(from_seq, to_seq + 1, SUPERSEDED_AT_ONCE):
+            last = min(to_seq, first + SUPERSEDED_AT_ONCE - 1)
+            condition = {
+                "conversation_id": conversation_id,
+                "seq": {"$gte": first, "$lte": last},
+                "status": {"$ne": "superseded"},
+            }
+            with pymongo.timeout(WRITE_SECONDS):
+                await self.collection.update_many(condition, change, session=current_session())
 
     async def hide(self, conversation_id: ObjectId, *, after_seq: int = 0) -> int:
         """Take a conversation's messages after a number out of lists and searches; answers how many were in them.

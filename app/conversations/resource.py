@@ -2,7 +2,14 @@
 
 from dataclasses import replace
 
-from app.conversations.model import CONVERSATION_STATUSES, MESSAGE_ROLES, MESSAGE_STATUSES, RATINGS, Conversation
+from app.conversations.model import (
+    CONVERSATION_STATUSES,
+    MESSAGE_ROLES,
+    MESSAGE_STATUSES,
+    RATINGS,
+    Conversation,
+    Message,
+)
 from app.kit.resource import Column, Resource
 
 CONVERSATIONS = Resource(
@@ -11,7 +18,9 @@ CONVERSATIONS = Resource(
     live_filter={"status": {"$ne": "deleted"}},
     reader_path="readers",
     writer_path="writers",
+    arrival_path="arrived_at",
     windowed=Conversation.windowed,
+    normalized=Conversation.normalized,
     columns=(
         Column("id", "Id", "id", filterable=True),
         Column("owner_id", "Owner", "id", filterable=True),
@@ -38,6 +47,7 @@ MESSAGES = Resource(
     name="messages",
     singular="message",
     live_filter={"deleted_at": None},
+    normalized=Message.normalized,
     columns=(
         Column("id", "Id", "id", filterable=True),
         Column("conversation_id", "Conversation", "id", filterable=True),

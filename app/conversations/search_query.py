@@ -31,11 +31,18 @@ class Marking:
     """The regular expression of the places that are marked, which the database compiles with `options`.
 
     `is_trusted`: it takes no more than a few steps from each place of a text. A client's may take very many.
+    `form_pattern`: the one of places in normal forms of contents, if they are looked into.
     """
 
     pattern: str
     options: str
     is_trusted: bool = True
+    form_pattern: str | None = None
+
+    @property
+    def in_forms(self) -> "Marking | None":
+        """The marking of normal forms."""
+        return None if self.form_pattern is None else replace(self, pattern=self.form_pattern, form_pattern=None)
 
 
 @dataclass(frozen=True)
@@ -181,4 +188,4 @@ def _marking(search: Search | None, words: Words | None) -> Marking:
     if words is not None:
         return words.marking
     assert search is not None  # noqa: S101 `q` is there, and was read
-    return Marking(search.pattern, search.options, is_trusted=search.match != "regex")
+    return Marking(search.pattern, search.options, search.match != "regex", search.form_pattern)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.conversations.search_query import Marking
+from app.kit.normal_form import Origins, form_path
 from app.kit.patterns import Expression, at_each_place, bounded
 
 SNIPPET = 200
@@ -23,7 +24,10 @@ REACH = 4000
 quadratic time in their number (measured: `.` in 10,000 characters takes 60 ms, in 4,000 10 ms)."""
 MAX_RANGES = 20
 
+FORM = form_path("content")
+
 Range = tuple[int, int]
+Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -36,10 +40,14 @@ class Snippet:
     length: int
 
 
-def stages(marking: Marking, *, first_only: bool = False, with_text: bool = True) -> list[Expression]:
-    """Stages that turn messages into what `ranges_of` and `snippet_of` read.
+def stages(
+    marking: Marking, *, first_only: bool = False, with_text: bool = True, path: str = "content"
+) -> list[Expression]:
+    """Stages that turn messages into what `ranges_of` and `snippet_of` read, with `has_form`: whether the normal form
+    of the content is stored.
 
-    `first_only` looks no further than the first match, which cost no more than finding the message did.
+    `first_only` looks no further than the first match, which cost no more than finding the message did. `path`: of the
+    text that is marked.
     """
     first = {
         "$let": {
@@ -68,17 +76,39 @@ def stages(marking: Marking, *, first_only: bool = False, with_text: bool = True
         }
     }
     wanted = {"$max": [0, {"$min": [_behind("$first.from", LEAD), {"$subtract": ["$length", SNIPPET]}]}]}
-    shown: Expression = {"length": 1, "first": 1}
+    shown: Expression = {"length": 1, "first": 1, "has_form": 1}
     if not first_only:
         shown["places"] = {"$slice": [places, MAX_RANGES + 1]}
     if with_text:
         shown["wanted"] = wanted
         shown["piece"] = {"$substrCP": ["$content", {"$max": [0, _behind(wanted, 1)]}, SNIPPET + 2]}
     return [
-        {"$project": {"content": 1, "length": {"$strLenCP": "$content"}}},
-        {"$project": {"content": 1, "length": 1, "first": first}},
+        {"$project": {"content": f"${path}", "has_form": {"$gt": [f"${FORM}", None]}}},
+        {"$set": {"length": {"$strLenCP": "$content"}}},
+        {"$set": {"first": first}},
         {"$project": shown},
     ]
+
+
+def of_content(mark: Mapping[str, Any], content: str) -> Row:
+    """What was marked in a content's normal form, as a mark of the content itself; may run in a thread."""
+    origins = Origins(content)
+    ranges: list[Range] = []
+    for start, end in (origins.range_of(*each) for each in ranges_of(mark)):
+        if not ranges or start >= ranges[-1][1]:  # two places of a form may come from one character
+            ranges.append((start, end))
+    beginning, end = ranges[0]
+    length = len(content)
+    offset = 0 if length <= REACH else beginning
+    wanted = max(0, min(beginning - LEAD, length - SNIPPET))
+    origin = max(0, wanted - 1)
+    return {
+        "length": length,
+        "first": {"from": beginning, "size": end - beginning},
+        "places": [(start - offset, end - start) for start, end in ranges],
+        "wanted": wanted,
+        "piece": content[origin : origin + SNIPPET + 2],
+    }
 
 
 UNMARKED = Marking("(?!)", "")

@@ -1,6 +1,7 @@
 """The text index over message contents, which is there only where the operator wants it: each insert pays for it."""
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from pymongo import ASCENDING, TEXT, IndexModel
@@ -14,6 +15,23 @@ _NOT_FOUND = 27
 _OURS = re.compile(r"text_[a-z]+_v1")
 
 
+async def is_settled(language: str | None) -> bool:
+    """Whether `settle` has nothing to do."""
+    wanted = _name(language)
+    present = _texts(await Message.get_pymongo_collection().index_information())
+    if wanted is None:
+        return not any(_OURS.fullmatch(name) for name in present)
+    return present == {wanted}
+
+
+def _name(language: str | None) -> str | None:
+    return None if language is None else f"text_{language}_v1"
+
+
+def _texts(indexes: Mapping[str, Any]) -> set[str]:
+    return {name for name, index in indexes.items() if "textIndexVersion" in index}
+
+
 async def settle(language: str | None) -> None:
     """Build the index of the language, and drop one of another: a collection has one at most. None drops those that
     were built here; one that the operator has made by hand stays.
@@ -21,9 +39,8 @@ async def settle(language: str | None) -> None:
     Building reads all messages; writes go on meanwhile.
     """
     collection = Message.get_pymongo_collection()
-    wanted = None if language is None else f"text_{language}_v1"
-    indexes = await collection.index_information()
-    present = {name for name, index in indexes.items() if "textIndexVersion" in index}
+    wanted = _name(language)
+    present = _texts(await collection.index_information())
     for name in present - {wanted}:
         if wanted is None and not _OURS.fullmatch(name):
             continue

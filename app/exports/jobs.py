@@ -16,8 +16,9 @@ from app.exports.tables import require_export
 from app.exports.wanted import understood
 from app.exports.writing import FILE, ExportLimits, ExportWriting
 from app.jobs.service import Jobs
+from app.kit import metrics
 from app.kit.clock import now
-from app.kit.errors import Conflict, Invalid, InvalidCursor, NotFound, TooManyJobs
+from app.kit.errors import Conflict, FieldError, InvalidCursor, NotFound, TooManyJobs
 from app.kit.paging import Cursors, Position
 from app.kit.repository import EVERYTHING, Row, Scope
 from app.users.repository import UserRepository
@@ -43,6 +44,7 @@ class ExportJobs:
         self._cursors = cursors
         self._quota = quota
         jobs.endings.after_end(self._drop_part)
+        jobs.endings.after_end(_count)
 
     def open(self, sources: Sources, *, slice_rows: int) -> None:
         """Begin to run jobs. `sources`: the repositories of what is exported."""
@@ -56,8 +58,8 @@ class ExportJobs:
         """
         require_export(principal, spec.resource)
         owner_id, snapshot_at = principal.user_id, next_second(now())
-        since = None if token is None else self._since(owner_id, spec, token)
-        understood(spec, snapshot_at, since)
+        since, faults = self._since(owner_id, spec, token)
+        understood(spec, snapshot_at, since, faults=faults)
         if await self.rows.count_unfinished(owner_id) >= self._quota.jobs:
             raise TooManyJobs(f"{self._quota.jobs} of your exports are unfinished; wait for one to end, or cancel it.")
         if await self.rows.kept_bytes(owner_id) >= self._quota.bytes:
@@ -89,15 +91,18 @@ class ExportJobs:
                 removed += 1
         return removed
 
-    def _since(self, owner_id: ObjectId, spec: ExportSpec, token: str) -> datetime:
+    def _since(
+        self, owner_id: ObjectId, spec: ExportSpec, token: str | None
+    ) -> tuple[datetime | None, list[FieldError]]:
+        """The snapshot that the token stands for, and what is wrong with it."""
+        if token is None:
+            return None, []
         try:
             position = self._cursors.decode(_fingerprint(owner_id, spec.resource, spec.filters), token)
-        except InvalidCursor as error:
-            raise Invalid.field(
-                "body.since", "is not the token of an export of yours of the same resource with the same filters"
-            ) from error
-        instant: datetime = position.value
-        return instant
+        except InvalidCursor:
+            sentence = "is not the token of an export of yours of the same resource with the same filters"
+            return None, [FieldError("query.since", sentence)]
+        return position.value, []
 
     def _token_of(self, row: Row) -> str:
         fingerprint = _fingerprint(row["owner_id"], row["resource"], row["filters"])
@@ -117,3 +122,8 @@ def next_second(instant: datetime) -> datetime:
 def _fingerprint(owner_id: ObjectId, resource: str, filters: Mapping[str, str]) -> bytes:
     rows = {name: text for name, text in filters.items() if name != "sort"}
     return repr(("export", owner_id, resource, sorted(rows.items()))).encode()
+
+
+async def _count(row: Row) -> None:
+    metrics.exports.labels(row["format"], row["state"]).inc()
+    metrics.export_bytes.labels(row["format"]).inc(row["bytes"])

@@ -8,7 +8,7 @@ from typing import Any
 from app import __version__
 from app.exports.tables import Join, Table
 from app.kit.cancellation import raise_if_cancelled
-from app.kit.errors import Invalid
+from app.kit.errors import FieldError, Invalid
 from app.kit.export import FORMATS, ExportOptions, Format, Heading
 from app.kit.export.worker import closing
 from app.kit.listing import Listing
@@ -64,14 +64,25 @@ class Layout:
         return self.format.stream(headings, _picked(batches, self.columns), about, options)
 
 
-def lay_out(table: Table, request: FileRequest) -> Layout:
-    """Raises Invalid."""
+def check_file(table: Table | None, request: FileRequest) -> list[FieldError]:
+    """What is wrong with the request; of an unknown table what can be told without it."""
+    faults = []
     if request.format not in FORMATS:
-        raise Invalid.field("query.format", f"is one of {', '.join(FORMATS)}")
+        faults.append(FieldError("query.format", f"is one of {', '.join(FORMATS)}"))
+    if table is not None and (unknown := table.unknown(request.columns)):
+        names = ", ".join(map(repr, unknown))
+        faults.append(FieldError("query.columns", f"has no {names}; there are {', '.join(table.columns)}"))
     try:
         check_time_zone(request.tz)
     except ValueError as error:
-        raise Invalid.field("query.tz", str(error)) from error
+        faults.append(FieldError("query.tz", str(error)))
+    return faults
+
+
+def lay_out(table: Table, request: FileRequest) -> Layout:
+    """Raises Invalid naming everything that is wrong with the request."""
+    if faults := check_file(table, request):
+        raise Invalid.of(faults)
     options = ExportOptions(raw=request.raw, tz=request.tz, sheet_name=table.name.capitalize())
     return Layout(table, table.choose(request.columns), FORMATS[request.format], options)
 

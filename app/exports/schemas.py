@@ -1,10 +1,11 @@
 """What clients send and get about export jobs and their schedules."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
+from app.conversations.schemas import FaultRead
 from app.exports.model import Every, ExportSpec, Weekday
 from app.exports.tables import TABLES
 from app.jobs.model import JobState
@@ -32,7 +33,9 @@ class ExportInput(Input):
         None, description="these, in this order; all without"
     )
     raw: bool = Field(False, description="CSV for programs: no byte order mark, no guard against formulas")
-    tz: ZoneName = Field("UTC", description="the time zone in which instants are shown; JSON Lines are always UTC")
+    tz: Annotated[str, StringConstraints(max_length=64)] = Field(
+        "UTC", description="the time zone in which instants are shown; JSON Lines are always UTC"
+    )
 
     @property
     def spec(self) -> ExportSpec:
@@ -44,11 +47,6 @@ class ExportCreate(ExportInput):
     since: Annotated[str, StringConstraints(max_length=1000)] | None = Field(
         None, description="the token of an earlier export: only what was created or changed since"
     )
-
-
-class Fault(BaseModel):
-    code: str
-    message: str
 
 
 class ExportRead(Output):
@@ -68,7 +66,7 @@ class ExportRead(Output):
     sha256: str | None = Field(description="of the whole file, once it is completed")
     filename: str | None
     token: str | None = Field(description="`since` of the next export, to get only what changes until then")
-    error: Fault | None
+    error: FaultRead | None
     schedule_id: ID | None
     since: datetime | None = Field(description="the snapshot of the export that this one continues")
     snapshot_at: datetime = Field(description="rows written from this instant on are not in the file")
@@ -77,6 +75,14 @@ class ExportRead(Output):
     finished_at: datetime | None
     expires_at: datetime | None = Field(description="when the export and its file are removed")
     file: str | None = Field(description="where the file is, once it is completed")
+
+
+class ExportEvent(Output):
+    """An export is ready, or has failed."""
+
+    type: Literal["export.completed", "export.failed"]
+    timestamp: datetime
+    data: ExportRead
 
 
 class ManifestRead(Output):

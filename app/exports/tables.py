@@ -8,7 +8,6 @@ from app.audit.resource import AUDIT
 from app.auth.permissions import Permission
 from app.auth.principal import Principal
 from app.conversations.resource import CONVERSATIONS, MESSAGES
-from app.kit.errors import FieldError, Invalid
 from app.kit.resource import Column, Resource
 from app.turns.resource import TURNS
 from app.users.resource import USERS
@@ -55,20 +54,21 @@ class Table:
         return {column.name: column for column in (*self.resource.exported, *joined)}
 
     def choose(self, names: str | None) -> Sequence[Column]:
-        """The columns of a comma-separated list, in its order; the resource's own without. Raises Invalid."""
-        if names is None:
-            return self.resource.exported
-        wanted = list(dict.fromkeys(name.strip() for name in names.split(",")))
-        unknown = [name for name in wanted if name not in self.columns]
-        if unknown:
-            sentence = f"has no {unknown[0]!r}; there are {', '.join(self.columns)}"
-            raise Invalid(f"columns {sentence}", fields=[FieldError("query.columns", sentence)])
-        return [self.columns[name] for name in wanted]
+        """The columns of a comma-separated list, in its order; the resource's own without."""
+        return self.resource.exported if names is None else [self.columns[name] for name in _listed(names)]
+
+    def unknown(self, names: str | None) -> list[str]:
+        """What of a comma-separated list is no column."""
+        return [] if names is None else [name for name in _listed(names) if name not in self.columns]
 
     def joins_of(self, columns: Sequence[Column]) -> tuple[Join, ...]:
         """The joins that these columns need."""
         prefixes = {column.name.partition(".")[0] for column in columns}
         return tuple(join for join in self.joins if join.name in prefixes)
+
+
+def _listed(names: str) -> list[str]:
+    return list(dict.fromkeys(name.strip() for name in names.split(",")))
 
 
 OWNER = Join("owner", "owner_id", USERS, ("email", "name"))

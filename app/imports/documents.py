@@ -42,6 +42,7 @@ def documents_of(
         message_count=len(record.messages),
         last_message_at=(record.last_message_at if is_restored else None) or last_message_at,
         source_id=source_id,
+        arrived_at=instant if is_restored else None,
         created_at=created_at,
         updated_at=(record.updated_at if is_restored else None) or instant,
     )

@@ -45,7 +45,7 @@ class DraftRepository(Repository[Conversation]):
         """Give the draft the place of the conversation, as one that nobody has changed; False when it is gone."""
         place = {name: getattr(conversation, name) for name in ("source_id", "status", "import_id", "updated_at")}
         with pymongo.timeout(WRITE_SECONDS):
-            change = {**place, "version": 1, **Transition.stored("created", conversation.owner_id)}
+            change = {**place, "version": 1, "arrived_at": now(), **Transition.stored("created", conversation.owner_id)}
             result = await self.collection.update_one(scope.where({"_id": id}), {"$set": change})
         return bool(result.matched_count)
 

@@ -22,6 +22,7 @@ from app.jobs.claims import ClaimLost
 from app.jobs.model import UNFINISHED
 from app.jobs.run import Run
 from app.jobs.service import Jobs
+from app.kit import metrics
 from app.kit.clock import now
 from app.kit.errors import Conflict, NotFound, TooManyJobs, VerbatimError
 from app.kit.logs import logger
@@ -52,6 +53,7 @@ class ImportJobs:
         self._transactions = transactions
         self._max_unfinished = max_unfinished
         jobs.endings.on_end(self._drop_source)
+        jobs.endings.after_end(_count)
 
     def remove_with(self, purge: Purge, guard: Guard) -> None:
         """How a conversation is removed with everything that belongs to it, and who says that it must not be."""
@@ -207,3 +209,7 @@ def _job(owner_id: ObjectId, size: int, options: ImportOptions, origin: Origin, 
         expected=options.expected,
         restore=options.restore,
     )
+
+
+async def _count(row: Row) -> None:
+    metrics.imports.labels(row["state"]).inc()

@@ -4,6 +4,7 @@ from datetime import datetime
 
 from pydantic import Field
 
+from app.conversations.schemas import FaultRead
 from app.imports.formats import Format
 from app.imports.model import Action, Origin
 from app.jobs.model import JobState
@@ -50,11 +51,6 @@ class KeptConversationRead(Output):
     title: str
 
 
-class ImportFaultRead(Output):
-    code: str
-    message: str
-
-
 class ImportRead(Output):
     id: ID
     owner_id: ID = Field(description="whose the conversations are")
@@ -83,7 +79,7 @@ class ImportRead(Output):
     removed: int
     kept: int = Field(description="of an undo: conversations that stay because they were changed")
     kept_first: list[KeptConversationRead]
-    error: ImportFaultRead | None
+    error: FaultRead | None
     version: int
     created_at: datetime
     started_at: datetime | None

@@ -27,6 +27,11 @@ class JobRepository(Repository[J]):
         with pymongo.timeout(READ_SECONDS):
             return await self.collection.find_one({"state": "queued"}, {"_id": 1}) is not None
 
+    async def count_waiting(self, most: int) -> int:
+        """How many wait, up to `most`."""
+        with pymongo.timeout(READ_SECONDS):
+            return await self.collection.count_documents({"state": "queued"}, limit=most)
+
     async def claim(self, worker: str) -> Row | None:
         """Make the job that has waited longest this worker's, under its next attempt; None when none waits."""
         return await self._change(

@@ -96,7 +96,9 @@ class ChangeFeed:
                 while stream.alive and not self._is_closing:
                     change = await stream.try_next()
                     token = stream.resume_token or token
-                    if change is not None:
+                    if change is None:  # and nothing newer is there
+                        metrics.change_lag.set(0)
+                    else:
                         self._hand_out(change)
         except PyMongoError as error:
             code = error.code if isinstance(error, OperationFailure) else None
@@ -115,7 +117,7 @@ class ChangeFeed:
         fields = {f"fullDocument.{name}": 1 for each in self._watches.values() for name in each.fields}
         return [
             {"$match": {"$or": wanted}},
-            {"$project": {"operationType": 1, "ns.coll": 1, "documentKey": 1, **fields}},
+            {"$project": {"operationType": 1, "ns.coll": 1, "documentKey": 1, "wallTime": 1, **fields}},
         ]
 
     def _hand_out(self, change: Row) -> None:

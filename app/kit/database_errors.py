@@ -14,6 +14,7 @@ from pymongo.errors import (
     PyMongoError,
     ServerSelectionTimeoutError,
     WaitQueueTimeoutError,
+    WriteConcernError,
 )
 
 from app.kit.errors import (
@@ -42,7 +43,7 @@ def translate(error: Exception, *, is_write: bool) -> VerbatimError | None:
         return OutcomeUnknown() if is_write and error.timeout else by_code(error)
     if isinstance(error, PyMongoError) and error.has_error_label("TransientTransactionError"):
         return Unavailable("The transaction met too many conflicts; retry.")
-    if getattr(error, "timeout", False) or isinstance(error, AutoReconnect):
+    if getattr(error, "timeout", False) or isinstance(error, AutoReconnect) or _is_interrupted(error):
         if is_write and not isinstance(error, WaitQueueTimeoutError | ServerSelectionTimeoutError):
             return OutcomeUnknown()
         return Unavailable("The database has no primary that answers right now; retry.", retry_after=2)
@@ -51,11 +52,23 @@ def translate(error: Exception, *, is_write: bool) -> VerbatimError | None:
     return None
 
 
+def _is_interrupted(error: Exception) -> bool:
+    """Whether a primary was lost over it: it may stay, if a majority gets it, or be rolled back."""
+    if isinstance(error, WriteConcernError):
+        return True
+    if not isinstance(error, OperationFailure):
+        return False
+    return error.code in _PRIMARY_LOST or error.has_error_label("UnknownTransactionCommitResult")
+
+
 def _first_of(bulk: BulkWriteError) -> OperationFailure:
-    """The write that stopped an ordered bulk, as it would have failed alone; the bulk itself when none did."""
-    faults = (bulk.details or {}).get("writeErrors")
+    """The write that stopped an ordered bulk, as it would have failed alone; why it is not confirmed when none did; the
+    bulk itself when there is neither."""
+    details = bulk.details or {}
+    faults = details.get("writeErrors")
     if not faults:
-        return bulk
+        unconfirmed = details.get("writeConcernErrors")
+        return WriteConcernError(unconfirmed[0].get("errmsg", ""), unconfirmed[0].get("code")) if unconfirmed else bulk
     kind = DuplicateKeyError if faults[0]["code"] == 11000 else OperationFailure
     return kind(faults[0].get("errmsg", ""), faults[0]["code"], faults[0])
 
@@ -90,6 +103,10 @@ def _pattern(error: OperationFailure) -> VerbatimError:
 def _too_expensive(_: OperationFailure) -> VerbatimError:
     return QueryTooExpensive()
 
+
+_PRIMARY_LOST = frozenset((6, 7, 89, 91, 134, 189, 211, 262, 9001, 10107, 11600, 11602, 13435, 13436))
+"""It steps down, shuts down, cannot be reached by a majority, or has just started (211: it does not know yet the keys
+by which clients tell the time)."""
 
 _BY_CODE: Mapping[int, Translation] = {
     27: lambda _: Unavailable("The text index is missing; start the server again with VERBATIM_TEXT_SEARCH=true."),

@@ -83,6 +83,11 @@ class Invalid(VerbatimError):
         """An error about one place, which is named in the sentence too."""
         return cls(f"{field}: {message}", fields=[FieldError(field, message)], **members)
 
+    @classmethod
+    def of(cls, faults: Sequence[FieldError]) -> "Invalid":
+        """An error that names all of these places, in the sentence too."""
+        return cls("; ".join(f"{each.field}: {each.message}" for each in faults), fields=faults)
+
 
 class InvalidPattern(Invalid):
     code = "invalid_pattern"

@@ -96,7 +96,7 @@ def parse_listing(
     search = _search(resource, values, errors)
     if errors:
         kind = InvalidPattern if [error.message for error in errors] == [FORBIDDEN] else Invalid
-        raise kind("; ".join(f"{error.field}: {error.message}" for error in errors), fields=errors)
+        raise kind.of(errors)
     filtered = [resource.filters[name] for name in filters]
     return Listing(
         resource=resource,
@@ -119,6 +119,13 @@ def parse_boolean(name: str, text: str) -> bool:
         return _boolean(text)
     except ValueError as error:
         raise Invalid.field(f"query.{name}", str(error)) from error
+
+
+def check_boolean(name: str, text: str) -> list[FieldError]:
+    """What is wrong with a parameter that is 'true' or 'false'."""
+    errors: list[FieldError] = []
+    _read(errors, name, partial(_boolean, text))
+    return errors
 
 
 _PAGE_ONLY = frozenset({"limit", "after", "before", "fields", "count"})
@@ -202,7 +209,7 @@ def _search(resource: Resource, values: Mapping[str, str], errors: list[FieldErr
     if "q" not in values:
         return None
     paths = tuple(column.path for column in resource.searchable)
-    options = match, is_exact, resource.is_search_indexed
+    options = match, is_exact, resource.is_search_indexed, resource.normalized
     search: Search | None = _read(errors, "q", lambda: Search(paths, values["q"], *options))
     return search
 
@@ -227,7 +234,9 @@ def _filter(resource: Resource, name: str, text: str) -> dict[str, Any] | Search
     if operator == "exists":
         return {column.path: {"$ne": None}} if _boolean(text) else {column.path: None}
     if operator == "has":
-        return Search((column.path,), text, has_windows=column.path in resource.windowed)
+        return Search(
+            (column.path,), text, has_windows=column.path in resource.windowed, normalized=resource.normalized
+        )
     if operator == "in":
         if not text:
             raise ValueError("is empty; name values separated by commas")

@@ -21,9 +21,10 @@ Need = tuple[str, ...]
 """Alternatives, of which a matching text contains at least one."""
 
 
-def literals_of_text(text: str) -> Sequence[Need]:
-    """What contains the text meets each of these; nothing when that cannot be told. The most telling one is first."""
-    return _ordered(reduce(_then, map(_character, text), _NOTHING))
+def literals_of_texts(texts: Sequence[str]) -> Sequence[Need]:
+    """What contains one of the texts meets each of these; nothing when that cannot be told. The most telling one is
+    first."""
+    return _ordered(_one_of([reduce(_then, map(_character, text), _NOTHING) for text in texts]))
 
 
 def literals_of_pattern(pattern: str) -> Sequence[Need]:

@@ -17,7 +17,7 @@ from app.kit.errors import PayloadTooLarge, VerbatimError
 from app.kit.logs import begin_request, logger
 from app.kit.problems import problem
 
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _ACCEPTABLE_ID = re.compile(r"[A-Za-z0-9._:-]{1,100}")
 
 
@@ -70,14 +70,14 @@ class RequestContext:
 
 def _count(scope: Scope, status: int, seconds: float) -> None:
     """Under the template of its route: a path of its own for each id would be a metric for each."""
-    route = _template(scope)
-    method = scope["method"] if scope["method"] in _METHODS else "other"
+    route = template_of(scope)
+    method = scope["method"] if scope["method"] in METHODS else "other"
     metrics.requests_running.dec()
     metrics.requests.labels(method, route, status).inc()
     metrics.request_seconds.labels(method, route).observe(seconds)
 
 
-def _template(scope: Scope) -> str:
+def template_of(scope: Scope) -> str:
     """The route with its prefix, of which the matched route itself does not know; "none" where nothing matched."""
     path: str | None = getattr(scope.get("route"), "path", None)
     if path is None:

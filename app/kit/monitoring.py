@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from opentelemetry.trace import Span
 from pymongo.monitoring import (
     CommandFailedEvent,
     CommandListener,
@@ -21,7 +22,7 @@ from pymongo.monitoring import (
     PoolReadyEvent,
 )
 
-from app.kit import metrics
+from app.kit import metrics, tracing
 from app.kit.logs import logger
 
 _WAITING = frozenset({"getMore", "hello", "ping"})
@@ -58,6 +59,36 @@ class Commands(CommandListener):
             )
 
 
+class CommandSpans(CommandListener):
+    """Spans of the commands that requests and turns send, without what they hold."""
+
+    def __init__(self) -> None:
+        self._spans: dict[int, Span] = {}
+
+    def started(self, event: CommandStartedEvent) -> None:
+        target = event.command.get(event.command_name)
+        collection = target if isinstance(target, str) else ""
+        attributes: dict[str, str | int] = {
+            "db.system.name": "mongodb",
+            "db.namespace": event.database_name,
+            "db.operation.name": event.command_name,
+            "server.address": event.connection_id[0],
+        }
+        if collection:
+            attributes["db.collection.name"] = collection
+        span = tracing.command(f"{event.command_name} {collection}".rstrip(), attributes)
+        if span is not None:
+            self._spans[event.request_id] = span
+
+    def succeeded(self, event: CommandSucceededEvent) -> None:
+        if (span := self._spans.pop(event.request_id, None)) is not None:
+            tracing.end(span)
+
+    def failed(self, event: CommandFailedEvent) -> None:
+        if (span := self._spans.pop(event.request_id, None)) is not None:
+            tracing.end(span, event.failure.get("codeName") or event.failure.get("errtype") or "failed")
+
+
 class Pool(ConnectionPoolListener):
     """Counts connections: open, in use, and who waits for one."""
 
@@ -89,4 +120,4 @@ class Pool(ConnectionPoolListener):
 
 def listeners(slow_seconds: float) -> list[Any]:
     """For a client's `event_listeners`."""
-    return [Commands(slow_seconds), Pool()]
+    return [Commands(slow_seconds), Pool(), *([CommandSpans()] if tracing.is_on() else [])]

@@ -1,4 +1,5 @@
-"""Windows for rows that have none: they were stored before there were any, or have windows of an older kind.
+"""Windows and normal forms for rows that have none: they were stored before there were any, or have windows of an older
+kind.
 
 It may run beside servers and beside itself, and be cut short and run again: what it has to do is what the rows lack.
 """
@@ -13,6 +14,7 @@ from pymongo.asynchronous.collection import AsyncCollection
 
 from app.kit.deadlines import EXPORT_PAGE_SECONDS, WRITE_SECONDS
 from app.kit.documents import StoredDocument
+from app.kit.normal_form import form_path, stored_forms
 from app.kit.repository import Row
 from app.kit.windows import FIELD, windows_of
 
@@ -25,7 +27,8 @@ class Reindexing:
 
     def __init__(self, document: type[StoredDocument]) -> None:
         self._document = document
-        self._projection = dict.fromkeys((*document.windowed, FIELD), 1)
+        forms = map(form_path, document.normalized)
+        self._projection = dict.fromkeys((*document.windowed, *document.normalized, *forms, FIELD), 1)
 
     @property
     def name(self) -> str:
@@ -55,7 +58,7 @@ class Reindexing:
         """Look at every row, and give it the right windows if it has others."""
         last: Any = MinKey()
         while rows := await self._rows({"_id": {"$gt": last}}, sort=[("_id", 1)]):
-            await self._write([row for row in rows if row.get(FIELD) != self._windows(row)], {})
+            await self._write([row for row in rows if not self._is_right(row)], {})
             last = rows[-1]["_id"]
             yield len(rows)
 
@@ -64,12 +67,12 @@ class Reindexing:
             return await self._collection.find(condition, self._projection, limit=BATCH, **options).to_list()
 
     async def _write(self, rows: Sequence[Row], condition: Mapping[str, Any]) -> None:
-        """Store the rows' windows, but for rows whose texts have changed since they were read: with these, whoever
-        changed them has stored the windows. Nobody else sees a difference, so versions and times stay."""
+        """Store what the rows lack, but for rows whose texts have changed since they were read: with these, whoever
+        changed them has stored it. Nobody else sees a difference, so versions and times stay."""
         writes = [
             UpdateOne(
                 {"_id": row["_id"], **condition, **{path: row.get(path) for path in self._document.windowed}},
-                {"$set": {FIELD: self._windows(row)}},
+                {"$set": self._searched(row)},
             )
             for row in rows
         ]
@@ -77,5 +80,9 @@ class Reindexing:
             with pymongo.timeout(WRITE_SECONDS):
                 await self._collection.bulk_write(writes, ordered=False)
 
-    def _windows(self, row: Row) -> list[str]:
-        return windows_of(row.get(path) or "" for path in self._document.windowed)
+    def _is_right(self, row: Row) -> bool:
+        return all(row.get(path) == value for path, value in self._searched(row).items())
+
+    def _searched(self, row: Row) -> Row:
+        windows = windows_of(row.get(path) or "" for path in self._document.windowed)
+        return {FIELD: windows, **stored_forms(self._document.normalized, row)}

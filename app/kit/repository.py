@@ -27,7 +27,6 @@ from app.kit.resource import Resource
 from app.kit.scanning import GIVEN_UP, Find, Pace, SearchReader
 from app.kit.transactions import current_session
 from app.kit.turnstile import Turnstile
-from app.kit.windows import with_windows
 
 Row = dict[str, Any]
 _CODEC_OPTIONS: CodecOptions[Row] = CodecOptions(tz_aware=True)
@@ -247,7 +246,7 @@ class Repository(Generic[D]):
         condition = scope.where({"_id": id, **self.resource.live_filter}, _of_version(versions))
         stamped = {
             **change,
-            "$set": {**with_windows(self.resource.windowed, change.get("$set", {})), "updated_at": now()},
+            "$set": {**self.resource.searched(change.get("$set", {})), "updated_at": now()},
             "$inc": {**change.get("$inc", {}), "version": 1},
         }
         with pymongo.timeout(WRITE_SECONDS):

@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
+from app.kit.normal_form import stored_forms
+from app.kit.windows import with_windows
+
 Kind = Literal["text", "texts", "integer", "number", "boolean", "instant", "date", "id", "json"]
 """What a column holds; `texts` is a list of strings, `date` is stored as YYYY-MM-DD, `json` is anything else."""
 
@@ -63,11 +66,15 @@ class Resource:
     owner_path: str = "owner_id"
     reader_path: str | None = None
     writer_path: str | None = None
+    arrival_path: str | None = None
+    """Where a row says when it came, if its times may be older than that."""
     default_sort: str = "-created_at"
     live_filter: Mapping[str, Any] = field(default_factory=dict)
     """Mongo conditions of rows that are there for clients; a list that filters by one of their columns lifts it."""
     windowed: tuple[str, ...] = ()
     """Stored paths whose texts are searched through the rows' windows."""
+    normalized: tuple[str, ...] = ()
+    """Stored paths of texts whose normal forms are stored beside them."""
 
     def usual_sort(self, *, paged: bool) -> str:
         """The sort unless a client names another: lists begin with the newest row, exports with the oldest."""
@@ -103,6 +110,10 @@ class Resource:
     def is_search_indexed(self) -> bool:
         """Whether the windows hold all that a search looks through."""
         return {column.path for column in self.searchable} <= set(self.windowed)
+
+    def searched(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The values to be stored, with what searches need of them: windows and normal forms. Raises ValueError."""
+        return {**with_windows(self.windowed, values), **stored_forms(self.normalized, values)}
 
     @cached_property
     def exported(self) -> tuple[Column, ...]:

@@ -53,7 +53,7 @@ class StrictRoute(APIRoute):
             unknown = [name for name in request.query_params if name not in declared]
             if unknown and not reads_itself:
                 fields = [FieldError(f"query.{name}", "is not a parameter here") for name in unknown]
-                raise Invalid("; ".join(f"{each.field}: {each.message}" for each in fields), fields=fields)
+                raise Invalid.of(fields)
             if self.body_field is not None and _has_body(request):
                 _check_content_type(request, self.content_types)
             strict_request = StrictRequest(request.scope, request.receive)

@@ -5,13 +5,14 @@ there a pattern that exhausts PCRE's match limit is an error (51156), whereas in
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, get_args
 
 from app.kit.errors import InvalidPattern
-from app.kit.literals import Need, literals_of_pattern, literals_of_text
+from app.kit.literals import Need, literals_of_pattern, literals_of_texts
+from app.kit.normal_form import form_path, literal_pattern, normal_form
 from app.kit.patterns import Expression, bounded
 from app.kit.windows import may_contain
 
@@ -22,6 +23,8 @@ MAX_QUERY_CHARACTERS = 200
 FORBIDDEN = "holds a verb of PCRE, '(*...)', or '\\C', which are not allowed"
 
 Condition = dict[str, Any]
+Asked = tuple[str, str]
+"""A path, and the pattern that its text is asked for."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Search:
     """What is looked for in the texts of a list's rows: one of `paths` has to match `query`.
 
     Raises ValueError with a sentence, or InvalidPattern. `has_windows`: the rows have windows of all the paths, which
-    spare reading the rows that cannot match.
+    spare reading the rows that cannot match. `normalized`: those of the paths whose texts' normal forms are stored.
     """
 
     paths: tuple[str, ...]
@@ -37,6 +40,7 @@ class Search:
     match: Match = "literal"
     case_sensitive: bool = False
     has_windows: bool = False
+    normalized: Collection[str] = ()
 
     def __post_init__(self) -> None:
         _check(self.query)
@@ -46,7 +50,9 @@ class Search:
     @cached_property
     def condition(self) -> Condition:
         """The condition that decides."""
-        return _CONDITIONS[self.match](self.paths, self.pattern, self.options)
+        asked = [(path, self.pattern) for path in self.paths]
+        asked += [(form_path(path), self.form_pattern) for path in self.paths if path in self.normalized]
+        return _CONDITIONS[self.match](asked, self.options)
 
     @cached_property
     def indexed_condition(self) -> Condition:
@@ -56,7 +62,7 @@ class Search:
     @cached_property
     def needs(self) -> Sequence[Need]:
         """Folded literals without which a text cannot match; empty when that cannot be told."""
-        return _LITERALS[self.match](self.query)
+        return literals_of_pattern(self.query) if self.match == "regex" else literals_of_texts(self._literals)
 
     @property
     def is_narrowed(self) -> bool:
@@ -65,8 +71,20 @@ class Search:
 
     @property
     def pattern(self) -> str:
-        """The regular expression that the database compiles, with `options`."""
-        return _PATTERNS[self.match](self.query)
+        """The regular expression that texts are asked for, which the database compiles with `options`."""
+        if self.match == "regex":
+            return self.query
+        return _alternatives(self.match, [literal_pattern(self.query), *map(re.escape, self._literals[1:])])
+
+    @property
+    def form_pattern(self) -> str:
+        """The same for the stored normal forms of texts."""
+        return self.query if self.match == "regex" else _alternatives(self.match, [literal_pattern(self.query)])
+
+    @property
+    def _literals(self) -> Sequence[str]:
+        """The query's normal form, and the query if it is another."""
+        return list(dict.fromkeys((normal_form(self.query), self.query)))
 
     @property
     def options(self) -> str:
@@ -87,40 +105,36 @@ def _check(query: str) -> None:
         raise ValueError("holds a NUL character, which cannot be searched for")
 
 
-def _found(paths: Sequence[str], pattern: str, options: str) -> Condition:
-    return _any_of([{path: {"$regex": pattern, "$options": options}} for path in paths])
+def _alternatives(match: Match, patterns: Sequence[str]) -> str:
+    either = patterns[0] if len(patterns) == 1 else f"(?:{'|'.join(patterns)})"
+    return f"^{either}" if match == "prefix" else either
 
 
-def _found_or_fails(paths: Sequence[str], pattern: str, options: str) -> Condition:
+def _found(asked: Sequence[Asked], options: str) -> Condition:
+    return _any_of([{path: {"$regex": pattern, "$options": options}} for path, pattern in asked])
+
+
+def _found_or_fails(asked: Sequence[Asked], options: str) -> Condition:
     """One `$expr` for all paths: the database asks it last, of rows that meet all other conditions."""
-    texts = [{"$ifNull": [f"${path}", ""]} for path in paths]
-    return {"$expr": _any_of([_matches(text, pattern, options) for text in texts])}
+    return {"$expr": _any_of([_matches(f"${path}", pattern, options) for path, pattern in asked])}
 
 
-def _matches(text: Expression, pattern: str, options: str) -> Expression:
+def _matches(text: str, pattern: str, options: str) -> Expression:
+    """An absent text does not match, whatever the pattern."""
+
     def is_found(form: str) -> Expression:
         regex = {"$literal": form}  # never a field path, even when it begins with '$'
         return {"$regexMatch": {"input": text, "regex": regex, "options": options}}
 
-    return bounded(pattern, {"$strLenBytes": text}, is_found)
+    return {"$and": [{"$gt": [text, None]}, bounded(pattern, {"$strLenBytes": text}, is_found)]}
 
 
 def _any_of(alternatives: list[Condition]) -> Condition:
     return alternatives[0] if len(alternatives) == 1 else {"$or": alternatives}
 
 
-_PATTERNS: Mapping[Match, Callable[[str], str]] = {
-    "literal": re.escape,
-    "prefix": lambda query: f"^{re.escape(query)}",
-    "regex": lambda query: query,
-}
-_CONDITIONS: Mapping[Match, Callable[[Sequence[str], str, str], Condition]] = {
+_CONDITIONS: Mapping[Match, Callable[[Sequence[Asked], str], Condition]] = {
     "literal": _found,
     "prefix": _found,
     "regex": _found_or_fails,
-}
-_LITERALS: Mapping[Match, Callable[[str], Sequence[Need]]] = {
-    "literal": literals_of_text,
-    "prefix": literals_of_text,
-    "regex": literals_of_pattern,
 }

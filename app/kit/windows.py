@@ -1,8 +1,8 @@
 """Windows: what an index of short texts holds, so that any part of them is found without reading the others.
 
-A row's windows are the suffixes of its folded texts, cut to 8 characters. Whatever a text contains begins one of them,
-so "contains" is a range of an index over them. A window only says that a row may match: the search itself is asked of
-every row that is found this way, and what it means is decided there.
+A row's windows are the suffixes of its folded texts and of their normal forms, cut to 8 characters. Whatever a text
+contains begins one of them, so "contains" is a range of an index over them. A window only says that a row may match:
+the search itself is asked of every row that is found this way, and what it means is decided there.
 
 Folding takes one character for one and never depends on its neighbours, or a part of a text would fold to something
 that is no part of the folded text. It may hold characters for equal that the search tells apart, never the reverse.
@@ -17,7 +17,9 @@ from typing import Any
 from bson import Regex
 from pymongo import ASCENDING, IndexModel
 
-FIELD = "windows_v1"
+from app.kit.normal_form import PLAIN, form_to_store
+
+FIELD = "windows_v2"
 """The stored field. Its number counts what the windows are made of: rows of an older kind are rows without windows."""
 WIDTH = 8
 PLACES = 4
@@ -33,7 +35,7 @@ class _Folds(dict[int, str]):
     """A table for `str.translate`, which learns what it is asked for."""
 
     def __missing__(self, code: int) -> str:
-        character = chr(code)
+        character = PLAIN.get(chr(code), chr(code))
         capital = character.upper()
         folded = (capital if len(capital) == 1 else character).lower()[0]
         self[code] = folded = _FOLDED_BY_LATER_UNICODE.get(code, folded)
@@ -44,7 +46,7 @@ _FOLDS = _Folds()
 
 
 def fold(text: str) -> str:
-    """The text with one character for each, equal for all that differ in case only."""
+    """The text with one character for each, equal for all that differ only in case, or in the width of their signs."""
     return text.translate(_FOLDS)
 
 
@@ -63,10 +65,17 @@ def is_foldable(character: str) -> bool:
 def windows_of(texts: Iterable[str]) -> list[str]:
     """The windows of a row with these texts, each once."""
     found: dict[str, None] = {}
-    for text in texts:
-        folded = fold(text)
+    for folded in map(fold, with_forms(texts)):
         found.update(dict.fromkeys(folded[start : start + WIDTH] for start in range(len(folded))))
     return list(found) or _EMPTY
+
+
+def with_forms(texts: Iterable[str]) -> Iterable[str]:
+    """The texts, each with its normal form if that is another."""
+    for text in texts:
+        yield text
+        if (form := form_to_store(text)) is not None:
+            yield form
 
 
 def with_windows(paths: Sequence[str], values: Mapping[str, Any]) -> dict[str, Any]:

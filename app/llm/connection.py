@@ -9,8 +9,10 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 
 import aiohttp
+from yarl import URL
 
 from app import __version__
+from app.kit import tracing
 from app.kit.tls import trusted
 from app.llm.presets import Endpoint
 from app.llm.provider import ErrorCode, ProviderError
@@ -70,6 +72,11 @@ class Connection:
         self._name = name
         self._url = endpoint.url
         self._headers = {**_HEADERS, **endpoint.key_headers}
+        self._span_attributes = {
+            "http.request.method": "POST",
+            "server.address": URL(endpoint.url).host or "",
+            "gen_ai.provider.name": name,
+        }
         self._connect_timeout = connect_timeout
         self._limit = limit
         self._tls = trusted() if endpoint.url.startswith("https:") else None
@@ -80,16 +87,17 @@ class Connection:
     async def post(self, body: bytes, waits: Waits) -> AsyncGenerator[Body, None]:
         """The answer to one request, whatever its status, not yet read; raises `ProviderError` without one."""
         session = self._open()
-        async with waits.within():
+        with tracing.call(f"POST {self._name}", self._span_attributes) as headers:
+            async with waits.within():
+                try:
+                    response = await session.post(self._url, data=body, headers=headers, allow_redirects=False)
+                except aiohttp.ClientError as error:
+                    raise self._connection_error(error) from error
             try:
-                response = await session.post(self._url, data=body, allow_redirects=False)
-            except aiohttp.ClientError as error:
-                raise self._connection_error(error) from error
-        try:
-            yield Body(self._name, response, waits)
-        finally:
-            waits.close()
-            response.close()  # changes nothing for one that was read to its end
+                yield Body(self._name, response, waits)
+            finally:
+                waits.close()
+                response.close()  # changes nothing for one that was read to its end
 
     async def aclose(self) -> None:
         """Close every connection, also those in use."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 
 Turn = asyncio.Future[None]
 
@@ -9,11 +10,13 @@ Turn = asyncio.Future[None]
 class Slots:
     """`limit` slots and a queue of at most `max_queue` for them. For one event loop; nothing here awaits but `wait`."""
 
-    def __init__(self, limit: int, max_queue: int) -> None:
+    def __init__(self, limit: int, max_queue: int, count: Callable[[int], None] = lambda _: None) -> None:
+        """`count`: told by how many those who wait have become more."""
         self._free = limit
         self._max_queue = max_queue
         self._queues: dict[str, deque[Turn]] = {}  # by caller, whose turn is next first; none is empty
         self.waiting = 0
+        self._count = count
 
     @property
     def is_full(self) -> bool:
@@ -31,7 +34,7 @@ class Slots:
         """Take a slot when it is `caller`'s turn; raises TimeoutError. Who is cancelled leaves no trace."""
         turn: Turn = asyncio.get_running_loop().create_future()
         self._queues.setdefault(caller, deque()).append(turn)
-        self.waiting += 1
+        self._waits(1)
         try:
             async with asyncio.timeout(timeout):
                 await turn
@@ -55,7 +58,7 @@ class Slots:
         caller = next(iter(self._queues))
         queue = self._queues.pop(caller)
         turn = queue.popleft()
-        self.waiting -= 1
+        self._waits(-1)
         if queue:
             self._queues[caller] = queue  # behind all others
         return turn
@@ -64,6 +67,10 @@ class Slots:
         queue = self._queues.get(caller, deque())
         if turn in queue:
             queue.remove(turn)
-            self.waiting -= 1
+            self._waits(-1)
             if not queue:
                 del self._queues[caller]
+
+    def _waits(self, more: int) -> None:
+        self.waiting += more
+        self._count(more)

@@ -51,8 +51,8 @@ class Upstream:
     def __init__(self, provider: Provider, settings: ProviderSettings) -> None:
         self.provider = provider
         self._settings = settings
-        self._slots = Slots(settings.max_concurrency, settings.max_queue)
-        metrics.calls_waiting.labels(provider.name).set_function(lambda: self._slots.waiting)
+        waiting = metrics.calls_waiting.labels(provider.name)
+        self._slots = Slots(settings.max_concurrency, settings.max_queue, waiting.inc)
         self._breaker = Breaker(settings.breaker_failures, settings.breaker_cooldown)
 
     def refusal(self) -> ProviderError | None:

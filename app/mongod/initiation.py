@@ -8,14 +8,25 @@ be a loopback address of a member.
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pymongo import MongoClient
 from pymongo.errors import ConnectionFailure, OperationFailure
 
+from app.mongod.certificates import client_options
 from app.mongod.failures import MongodUnavailable
 
 ELECTION_TIMEOUT = 2000  # milliseconds
+SETTINGS = {
+    "electionTimeoutMillis": ELECTION_TIMEOUT,
+    # Members hear of each other several times within an election timeout. With the default of 2 s a new primary thought
+    # that it was alone, and stepped down.
+    "heartbeatIntervalMillis": 500,
+    # A new primary has all that a majority has. For more than that it waits for members that may hang or be cut off.
+    "catchUpTimeoutMillis": 500,
+}
+"""How a set notices that a primary is lost, and goes on: 3 s without writes instead of 11."""
 ADMIN, APPLICATION = "admin", "verbatim"
 """Users: one who may do everything, and one who may read and write one database."""
 _PAUSE = 0.2  # seconds
@@ -26,13 +37,14 @@ _UNAUTHORIZED, _AUTHENTICATION_FAILED, _ALREADY_INITIALIZED, _USER_EXISTS = 13, 
 @dataclass(frozen=True)
 class Plan:
     """What the set is to be: its name, the members' addresses as clients know them, passwords, and the database of the
-    application."""
+    application. `authority`: whose certificates members have that speak TLS."""
 
     name: str
     hosts: Sequence[str]
     admin_password: str
     application_password: str
     database: str
+    authority: Path | None = None
 
     @property
     def admin(self) -> dict[str, str]:
@@ -60,11 +72,10 @@ def _is_initiated(address: str, plan: Plan) -> bool:
     members = [
         {"_id": number, "host": host, "priority": 2 if number == 0 else 1} for number, host in enumerate(plan.hosts)
     ]
-    settings = {"electionTimeoutMillis": ELECTION_TIMEOUT}
     try:
-        with _direct(address) as client:
+        with _direct(address, plan) as client:
             if "setName" not in client.admin.command("hello"):
-                config = {"_id": plan.name, "members": members, "settings": settings}
+                config = {"_id": plan.name, "members": members, "settings": SETTINGS}
                 client.admin.command("replSetInitiate", config)
     except ConnectionFailure:
         return False
@@ -90,7 +101,7 @@ def _has_admin(plan: Plan) -> bool:
 def _made_admin(address: str, plan: Plan) -> bool:
     """Whether this member is the primary and has taken the first user."""
     try:
-        with _direct(address) as client:
+        with _direct(address, plan) as client:
             if not client.admin.command("hello")["isWritablePrimary"]:
                 return False
             client.admin.command("createUser", ADMIN, pwd=plan.admin_password, roles=["root"])
@@ -135,9 +146,11 @@ def _until(deadline: float, condition: Callable[[], bool]) -> None:
         time.sleep(_PAUSE)
 
 
-def _direct(address: str) -> MongoClient[dict[str, Any]]:
-    return MongoClient(f"mongodb://{address}", directConnection=True, **_TIMEOUTS)
+def _direct(address: str, plan: Plan) -> MongoClient[dict[str, Any]]:
+    tls = client_options(plan.authority)
+    return MongoClient(f"mongodb://{address}", directConnection=True, **_TIMEOUTS, **tls)
 
 
 def _client(plan: Plan, **credentials: Any) -> MongoClient[dict[str, Any]]:
-    return MongoClient(f"mongodb://{','.join(plan.hosts)}", replicaSet=plan.name, **_TIMEOUTS, **credentials)
+    options = {**_TIMEOUTS, **client_options(plan.authority), **credentials}
+    return MongoClient(f"mongodb://{','.join(plan.hosts)}", replicaSet=plan.name, **options)

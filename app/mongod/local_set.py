@@ -1,8 +1,8 @@
 """A replica set of several members on loopback, with a key file and authentication: what a deployment has, for one
 machine and one terminal. Its folder keeps addresses and secrets, so that it comes back as it was.
 
-The folder: `replica-set.json` (ports and passwords), `key` (both readable by their owner alone), `lock`, and a folder a
-member.
+The folder: `replica-set.json` (ports and passwords), `key` (both readable by their owner alone), `lock`, a folder a
+member, and `tls` (certificates) once it was asked for.
 """
 
 import asyncio
@@ -16,9 +16,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
+from urllib.parse import quote
 
 from pymongo.errors import PyMongoError
 
+from app.mongod.certificates import make_certificates
 from app.mongod.failures import MongodUnavailable
 from app.mongod.folder import FileLock
 from app.mongod.initiation import ADMIN, APPLICATION, Plan, initiate
@@ -33,6 +35,7 @@ _ELECTION_SECONDS = 60.0
 _STOP_SECONDS = 30.0
 _PRIMARY, _SECONDARY = 1, 2
 _DATABASE = "verbatim"
+_ADDRESS = "127.0.0.1"
 
 Status = dict[str, Any]
 T = TypeVar("T")
@@ -50,14 +53,21 @@ class Facts:
 class LocalReplicaSet:
     """An asynchronous context manager: inside the block there is a primary, and `uri` is for clients."""
 
-    def __init__(self, folder: Path, mongod: Path, members: int) -> None:
-        """`members`: 1 to 7, for a new folder; one that is used already keeps its number. Raises MongodUnavailable."""
+    def __init__(self, folder: Path, mongod: Path, members: int, *, tls: bool = False) -> None:
+        """`members`: 1 to 7, for a new folder; one that is used already keeps its number. `tls`: for this time.
+
+        Raises MongodUnavailable; Invalid for certificates that cannot be used.
+        """
         self.folder = folder.expanduser().resolve()
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = FileLock(self.folder / "lock")
         self._facts = _facts(self.folder, members)
-        options = MemberOptions(REPLICA_SET, key_file=self.folder / "key")
+        self._tls = make_certificates(self.folder / "tls", [_ADDRESS]) if tls else None
+        options = MemberOptions(REPLICA_SET, key_file=self.folder / "key", tls=self._tls)
         self.members = [Member(mongod, self.folder / f"member-{port}", port, options) for port in self._facts.ports]
+        self.hosts = [member.host for member in self.members]
+        """Where members and clients reach them, in the same order. Change it before the block is entered, in a new
+        folder, when something stands in front of them: nothing that uses these addresses then goes past it."""
         self._stack = AsyncExitStack()
 
     @property
@@ -70,8 +80,8 @@ class LocalReplicaSet:
         return self._uri(ADMIN, self._facts.admin_password)
 
     def _uri(self, user: str, password: str) -> str:
-        hosts = ",".join(member.host for member in self.members)
-        return f"mongodb://{user}:{password}@{hosts}/?replicaSet={REPLICA_SET}&authSource=admin"
+        tls = "" if self._tls is None else f"&tls=true&tlsCAFile={quote(str(self._tls.authority))}"
+        return f"mongodb://{user}:{password}@{','.join(self.hosts)}/?replicaSet={REPLICA_SET}&authSource=admin{tls}"
 
     async def __aenter__(self) -> Self:
         if not self._lock.take():
@@ -127,12 +137,13 @@ class LocalReplicaSet:
         """Make the set and its users where they are missing."""
         plan = Plan(
             REPLICA_SET,
-            [member.host for member in self.members],
+            self.hosts,
             self._facts.admin_password,
             self._facts.application_password,
             _DATABASE,
+            None if self._tls is None else self._tls.authority,
         )
-        await asyncio.to_thread(initiate, plan.hosts[0], plan, seconds=_ELECTION_SECONDS)
+        await asyncio.to_thread(initiate, self.members[0].host, plan, seconds=_ELECTION_SECONDS)
         for member in self.members:
             await member.forget()
             member.credentials = plan.admin
@@ -213,7 +224,7 @@ def _write_private(path: Path, text: str) -> None:
 
 def _free_ports(count: int) -> list[int]:
     """Ports of loopback that nobody uses; all are held until the last one is found, so they differ."""
-    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    probes = [socket.create_server((_ADDRESS, 0)) for _ in range(count)]
     ports = [probe.getsockname()[1] for probe in probes]
     for probe in probes:
         probe.close()

@@ -9,6 +9,7 @@ from typing import Any
 
 from pymongo import MongoClient
 
+from app.mongod.certificates import TlsFiles, client_options
 from app.mongod.failures import INSTALL, MongodUnavailable, explain
 from app.mongod.folder import read_end
 from app.mongod.keeper import end_with_parent
@@ -23,10 +24,12 @@ _DIRECT: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class MemberOptions:
-    """How every member of a set runs. `key_file`: what members prove themselves with; it switches authentication on."""
+    """How every member of a set runs. `key_file`: what members prove themselves with; it switches authentication on.
+    `tls`: they speak TLS, and nothing else."""
 
     replica_set: str
     key_file: Path | None = None
+    tls: TlsFiles | None = None
     cache_gb: float = 0.25
 
 
@@ -80,10 +83,14 @@ class Member:
             *("--bind_ip", "127.0.0.1", "--port", self.host.rpartition(":")[2], "--nounixsocket"),
             *("--replSet", self._options.replica_set, "--oplogSize", "64"),
             *(() if key_file is None else ("--keyFile", str(key_file))),
+            *(() if self._options.tls is None else self._options.tls.options),
             *("--wiredTigerCacheSizeGB", str(self._options.cache_gb)),
             *("--wiredTigerEngineConfigString", "log=(file_max=16MB,prealloc=false)"),
             *("--setParameter", "diagnosticDataCollectionEnabled=false"),
             *("--setParameter", "transactionLifetimeLimitSeconds=5"),  # as the operations guide asks for
+            # Who copies from a member that hangs looks for another one after 2 s, not 13: a majority may need it.
+            *("--setParameter", "oplogNetworkTimeoutBufferSeconds=1"),
+            *("--setParameter", "oplogFetcherSteadyStateMaxFetcherRestarts=0"),
             *("--setParameter", "shutdownTimeoutMillisForSignaledShutdown=100"),  # nobody waits for it to hand over
             "--noscripting",
         ]
@@ -99,7 +106,8 @@ class Member:
     def _command(self, name: str, value: Any, arguments: dict[str, Any]) -> dict[str, Any]:
         # In a thread: the asynchronous client leaks a socket when the other side dies while it connects.
         if self._client is None:
-            self._client = MongoClient(f"mongodb://{self.host}", **_DIRECT, **self.credentials)
+            tls = {} if self._options.tls is None else client_options(self._options.tls.authority)
+            self._client = MongoClient(f"mongodb://{self.host}", **_DIRECT, **tls, **self.credentials)
         return self._client.admin.command(name, value, **arguments)
 
     async def forget(self) -> None:

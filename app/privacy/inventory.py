@@ -106,6 +106,7 @@ INVENTORY: tuple[Holding, ...] = (
             "active_turn_id": _INTERNAL,
             "waiting_turn_ids": _INTERNAL,
             "transition": _INTERNAL,
+            "arrived_at": _INTERNAL,
             "purging_at": _INTERNAL,
             "hold_id": _HOLD,
         },

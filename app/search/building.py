@@ -27,6 +27,8 @@ class Text:
     owner: ObjectId
     group: ObjectId
     text: str
+    form: str | None = None
+    """The text's normal form, if it is another."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Drafting:
     def add(self, texts: Sequence[Text]) -> None:
         """More rows, in the order of their keys, all of them behind those that were added before."""
         for number, each in enumerate(texts, self._count):
-            for part in terms_of_text(each.text):
+            for part in terms_of_text(each.text, each.form):
                 self._parts[part].append(number)
             for term in _terms_of_row(each):
                 self._terms[term].append(number)

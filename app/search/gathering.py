@@ -3,13 +3,13 @@
 A large segment is written once, where small ones would be merged and written again and again.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from app.kit.repository import Row
 from app.kit.threads import in_thread
-from app.search.building import Draft, Drafting
+from app.search.building import Draft, Drafting, Text
 from app.search.keys import Key
 from app.search.table import Table
 
@@ -53,10 +53,15 @@ class Gathering:
         """Read the next piece; answers how many rows it has."""
         rows, self._is_last = await self._read(self._last, min(_PIECE_ROWS, self._most - len(self)))
         if rows:
-            texts = [self._table.text_of(row) for row in rows]
-            await in_thread(partial(self._drafting.add, texts))
-            self._last = texts[-1].key
+            await self._table.store_forms(await in_thread(partial(self._add, rows)))
         return len(rows)
+
+    def _add(self, rows: Sequence[Row]) -> Sequence[Text]:
+        """Answers the texts whose normal forms have to be stored before the rows count as indexed."""
+        texts = [self._table.text_of(row) for row in rows]
+        self._drafting.add(texts)
+        self._last = texts[-1].key
+        return [text for row, text in zip(rows, texts, strict=True) if self._table.lacks_form(row, text)]
 
     async def finish(self) -> Gathered | None:
         """The segment; None when there were no rows."""

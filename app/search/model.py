@@ -1,4 +1,7 @@
-"""The collections of the index. Rows are written and read as they are; `store` says what is in them."""
+"""The collections of the index. Rows are written and read as they are; `store` says what is in them.
+
+Their names count the forms of the index, as the mark of rows does: servers of two versions build and clear their own.
+"""
 
 from beanie import Document
 
@@ -9,14 +12,14 @@ class SearchIndex(Document):
     id: str  # type: ignore[assignment]
 
     class Settings:
-        name = "search_indexes"
+        name = "search_indexes_v2"
 
 
 class SearchSegment(Document):
     """A segment's outline."""
 
     class Settings:
-        name = "search_segments"
+        name = "search_segments_v2"
 
 
 class SearchBlock(Document):
@@ -25,7 +28,7 @@ class SearchBlock(Document):
     id: bytes  # type: ignore[assignment]
 
     class Settings:
-        name = "search_blocks"
+        name = "search_blocks_v2"
 
 
 class SearchKeys(Document):
@@ -34,11 +37,11 @@ class SearchKeys(Document):
     id: bytes  # type: ignore[assignment]
 
     class Settings:
-        name = "search_keys"
+        name = "search_keys_v2"
 
 
 class SearchRemoved(Document):
     """A group of rows that was removed from the table and not yet from the segments."""
 
     class Settings:
-        name = "search_removed"
+        name = "search_removed_v2"

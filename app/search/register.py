@@ -1,6 +1,6 @@
 """The register: of which segments an index is made, and who builds it; one row, which only that one changes.
 
-`search_removed` beside it has the groups of rows that were removed from the table and not yet from the segments.
+`search_removed_v2` beside it has the groups of rows that were removed from the table and not yet from the segments.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,6 +14,7 @@ from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import DuplicateKeyError
 
 from app.kit.deadlines import READ_SECONDS, WRITE_SECONDS
+from app.kit.leases import ENDED, expiry, is_free_for
 from app.kit.repository import Row
 from app.kit.transactions import current_session
 from app.search.keys import Key, instant
@@ -29,8 +30,7 @@ class Register:
 
     def __init__(self, name: str, *, lease_seconds: float) -> None:
         self._name = name
-        amount = int(lease_seconds * 1000)
-        self._expiry = {"$dateAdd": {"startDate": "$$NOW", "unit": "millisecond", "amount": amount}}
+        self._expiry = expiry(lease_seconds)
 
     async def segment_ids(self) -> list[ObjectId]:
         """Of which segments the index is made now."""
@@ -44,19 +44,17 @@ class Register:
         """Become, or stay, the one that builds; False while another one does."""
         with suppress(DuplicateKeyError), pymongo.timeout(WRITE_SECONDS):  # another process may have just made it
             await self._indexes.update_one({"_id": self._name}, {"$setOnInsert": {"segments": []}}, upsert=True)
-        is_free = {"$or": [{"$eq": ["$holder", holder]}, {"$lt": [{"$ifNull": ["$expires_at", None]}, "$$NOW"]}]}
         with pymongo.timeout(WRITE_SECONDS):
             result = await self._indexes.update_one(
-                {"_id": self._name, "$expr": is_free}, [{"$set": {"holder": holder, "expires_at": self._expiry}}]
+                {"_id": self._name, "$expr": is_free_for(holder)},
+                [{"$set": {"holder": holder, "expires_at": self._expiry}}],
             )
         return bool(result.matched_count)
 
     async def release(self, holder: str) -> None:
         """Let another process build."""
         with pymongo.timeout(WRITE_SECONDS):
-            await self._indexes.update_one(
-                {"_id": self._name, "holder": holder}, {"$unset": {"holder": "", "expires_at": ""}}
-            )
+            await self._indexes.update_one({"_id": self._name, "holder": holder}, ENDED)
 
     async def renew(self, holder: str) -> Row:
         """Stay the one that builds; answers the row of the index. Raises LeaseLost, also when nobody builds now: the

@@ -1,7 +1,7 @@
 """Where the index is stored: written by one process at a time.
 
-A segment is an outline in `search_segments`, its blocks in `search_blocks` and its keys in `search_keys`; whatever the
-register, which is one row of `search_indexes`, does not name is no part of the index.
+A segment is an outline in `search_segments_v2`, its blocks in `search_blocks_v2` and its keys in `search_keys_v2`;
+whatever the register, which is one row of `search_indexes_v2`, does not name is no part of the index.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -2,7 +2,8 @@
 
 At each place of the folded text begins one: of a character that can be a word of its own (Chinese, Japanese, Korean,
 emoji) that character and the pair with the next one; of any other the three characters from there. What a text
-contains has no other terms than the text, so a row that lacks a term of what is sought cannot match.
+contains has no other terms than the text, so a row that lacks a term of what is sought cannot match. A text whose
+normal form is another has the terms of both.
 """
 
 from collections.abc import Iterable
@@ -28,14 +29,15 @@ def group_term(id: ObjectId) -> bytes:
     return b"\0g" + id.binary
 
 
-def terms_of_text(text: str) -> Iterable[str]:
-    """What can be looked up to find the text, each once."""
+def terms_of_text(text: str, form: str | None = None) -> Iterable[str]:
+    """What can be looked up to find the text, or its normal form if that is another, each once."""
     if len(text) > LONGEST_TEXT:
         return ()
     folded = fold(text)
     if folded.isascii():  # by far the fastest way
         return {folded[start : start + 3] for start in range(len(folded) - 2)}
-    return _in_order(folded)
+    terms = _in_order(folded)
+    return terms if form is None else terms | _in_order(fold(form))
 
 
 def terms_of_literal(folded: str) -> list[bytes]:

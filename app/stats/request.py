@@ -40,8 +40,10 @@ class StatsRequest:
         return {name: text for name, text in self.listing.asked.items() if name not in OWN_PARAMETERS}
 
 
-async def parse_stats(stats: Stats, parameters: Iterable[tuple[str, str]], *, instant: datetime) -> StatsRequest:
-    """Read `parameters` at this instant. Raises Invalid naming every parameter at fault."""
+async def parse_stats(
+    stats: Stats, parameters: Iterable[tuple[str, str]], *, instant: datetime, faults: Sequence[FieldError] = ()
+) -> StatsRequest:
+    """Read `parameters` at this instant. `faults`: of others. Raises Invalid naming every parameter at fault."""
     asked = list(parameters)
     own = _Own(stats, {name: text for name, text in asked if name in OWN_PARAMETERS})
     zone = await own.zone()
@@ -51,7 +53,7 @@ async def parse_stats(stats: Stats, parameters: Iterable[tuple[str, str]], *, in
     until = own.read("until", lambda: own.instant("until", zone), None) or instant
     since = own.read("since", lambda: own.since(until, zone), until)
     # Last, because it raises all that was found.
-    listing = parse_listing(stats.filtered, asked, paged=False, beside=OWN_PARAMETERS, faults=own.faults)
+    listing = parse_listing(stats.filtered, asked, paged=False, beside=OWN_PARAMETERS, faults=[*faults, *own.faults])
     return StatsRequest(stats, listing, by, since, until, own.tz, columns, sort, is_descending)
 
 

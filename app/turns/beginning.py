@@ -11,6 +11,7 @@ from typing import Any
 from bson import ObjectId
 from pymongo.errors import DuplicateKeyError
 
+from app.conversations.repository import SUPERSEDED_AT_ONCE
 from app.conversations.service import ConversationService
 from app.kit.errors import IdempotencyKeyReused, NotFound, TurnInProgress
 from app.kit.idempotency import fingerprint
@@ -178,9 +179,12 @@ class Beginnings:
             "provider": provider,
         }
 
+        span = exchange.superseded
+        later = span if span is not None and span.to_seq - span.from_seq >= SUPERSEDED_AT_ONCE else None
+
         async def write() -> tuple[Row, dict[str, Any], Sequence[Row]]:
-            if exchange.supersede_from is not None:
-                await self._conversations.messages.supersede(conversation_id, from_seq=exchange.supersede_from)
+            if span is not None and later is None:
+                await self._conversations.messages.supersede(conversation_id, **span.model_dump())
             appended = await self._conversations.extend(
                 scope, conversation_id, [*exchange.new, answer], exchange.condition, turn_id=id, waits=waits
             )
@@ -194,13 +198,16 @@ class Beginnings:
                 state="queued" if waits else "running",
                 worker=None if waits else worker,
                 started_at=None if waits else messages[-1]["created_at"],
+                supersedes=later,
             )
             row = await self._rows.insert(turn)
             wire = render_turn(row, *messages, exchange.earlier_question)
             return {name: row[name] for name in STORED_TURN}, wire, messages[:-1]
 
         async with self._slots, self._conversations.alone(conversation_id):
-            return await self._transactions.run(write)
+            claimed = await self._transactions.run(write)
+            await self._finisher.supersede(claimed[0])
+            return claimed
 
     async def _make_way(
         self, scope: Scope, conversation_id: ObjectId, ask: Ask, exchange: Exchange, cancel: Cancel

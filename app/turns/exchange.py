@@ -9,11 +9,11 @@ from bson import ObjectId
 from app.conversations.service import ConversationService
 from app.kit.errors import Conflict, Invalid
 from app.kit.repository import EVERYTHING, Row
-from app.turns.model import RETRYABLE_STATES
+from app.turns.model import RETRYABLE_STATES, Span
 from app.turns.schemas import TurnCreate
 
 MAX_SUPERSEDED = 5000
-"""Messages that one transaction can take out of the exchange."""
+"""Messages that a question may take out of the exchange, which holds it up for as long: half a second."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,13 @@ class Exchange:
     earlier_question: Row | None = None
     supersede_from: int | None = None
     condition: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def superseded(self) -> Span | None:
+        """What goes out of the exchange; nothing is behind it, or the condition does not hold."""
+        if self.supersede_from is None or self.supersede_from > self.condition["last_seq"]:
+            return None
+        return Span(from_seq=self.supersede_from, to_seq=self.condition["last_seq"])
 
 
 class Exchanges:

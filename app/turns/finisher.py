@@ -9,7 +9,7 @@ from typing import Any
 from bson import ObjectId
 
 from app.conversations.service import ConversationService
-from app.kit import metrics
+from app.kit import metrics, tracing
 from app.kit.clock import now
 from app.kit.repository import EVERYTHING, Row
 from app.kit.transactions import Transactions
@@ -67,11 +67,18 @@ class TurnFinisher:
         `said`: the deltas that come with the end. When the turn is not that worker's any more nothing is written and
         the answer is None; when the log has grown otherwise, LogTaken is raised.
         """
+        await self.supersede(turn)
         async with self._slots, self._conversations.alone(turn["conversation_id"]):
             ended = await self._transactions.run(lambda: self._write(turn, outcome, worker, last, said))
         if ended is not None:
             _count(turn, outcome)
         return ended
+
+    async def supersede(self, turn: Row) -> None:
+        """Take out of the exchange what was too much for the transaction in which the turn began."""
+        span = turn.get("supersedes")
+        if span is not None:
+            await self._conversations.messages.supersede(turn["conversation_id"], **span)
 
     async def wire(self, turn_id: ObjectId) -> dict[str, Any]:
         """The turn with its messages, as it is stored; raises NotFound when it was purged."""
@@ -140,6 +147,7 @@ def _count(turn: Row, outcome: Outcome) -> None:
     """After the transaction, which may run more than once."""
     provider, created_at = outcome.answer.get("provider") or "none", turn["created_at"]
     metrics.turns.labels(outcome.state, provider).inc()
+    tracing.note({"verbatim.turn.state": outcome.state, "gen_ai.provider.name": provider})
     metrics.turn_seconds.labels(provider).observe((now() - created_at).total_seconds())
     if outcome.first_token_at is not None:
         metrics.first_token_seconds.labels(provider).observe((outcome.first_token_at - created_at).total_seconds())

@@ -55,6 +55,13 @@ class Attempt(BaseModel):
     message: str
 
 
+class Span(BaseModel):
+    """Messages of a conversation, by their numbers."""
+
+    from_seq: int
+    to_seq: int
+
+
 class TurnPayer(BaseModel):
     """Whose account the answer goes to: who has asked, not who owns the conversation; and with which key."""
 
@@ -87,6 +94,9 @@ class Turn(StoredDocument):
     tools: str | None = None
     tool_choice: str | None = None
     wants_suggestions: bool = False
+    supersedes: Span | None = None
+    """What it takes out of the exchange, where that is too much for the transaction in which it begins: done before it
+    runs, and again before it ends, in case that its process died over it."""
     suggestions: list[str] | None = None
     attempts: list[Attempt] = Field(default_factory=list)
     usage: TokenUsage | None = None
@@ -159,6 +169,8 @@ class Worker(Document):
     id: str = Field(alias="_id")  # type: ignore[assignment]
     expires_at: datetime
     is_dead: bool = False
+    level: int = 0
+    """The last migration that its version knows."""
 
     class Settings:
         name = "workers"

@@ -32,6 +32,11 @@ class TurnRepository(Repository[Turn]):
         with pymongo.timeout(READ_SECONDS):
             return await self.collection.find_one(condition, {**STORED_TURN, "fingerprint": 1})
 
+    async def count_waiting(self, most: int) -> int:
+        """How many wait, up to `most`."""
+        with pymongo.timeout(READ_SECONDS):
+            return await self.collection.count_documents({"state": "queued"}, limit=most)
+
     async def start(self, id: ObjectId, worker: str) -> Row | None:
         """Make a turn that waits a running one of this worker; None when it does not wait any more."""
         return await self._change(

@@ -41,6 +41,8 @@ TURNS = Resource(
 
 STORED_TURN = {
     **TURNS.projection,
-    **dict.fromkeys(("answer_seq", "worker", "sampling", "tools", "tool_choice", "wants_suggestions", "payer"), 1),
+    **dict.fromkeys(
+        ("answer_seq", "worker", "sampling", "tools", "tool_choice", "wants_suggestions", "payer", "supersedes"), 1
+    ),
 }
 """The projection of what is needed to run a turn."""

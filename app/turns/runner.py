@@ -1,17 +1,19 @@
 """Running turns: tasks that belong to the process, not to the connection that asked for them."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from contextvars import Context, copy_context
 from dataclasses import dataclass
 from typing import Any
 
 from bson import ObjectId
+from opentelemetry.trace import Span
 from pymongo.errors import PyMongoError
 
-from app.kit import metrics
+from app.kit import metrics, tracing
 from app.kit.errors import NotFound
-from app.kit.logs import logger
+from app.kit.logs import bind_ids, logger
 from app.kit.repository import Row
 from app.turns.aftermath import Aftermath
 from app.turns.answer import DATABASE_UNAVAILABLE, Answer, RequestMaker
@@ -45,7 +47,7 @@ class TurnRunner:
         finisher: TurnFinisher,
         aftermath: Aftermath,
         *,
-        go_on: Callable[[ObjectId], Awaitable[None]],
+        go_on: Callable[[ObjectId], Coroutine[Any, Any, None]],
     ) -> None:
         """`go_on`: called with the turn whose turn it is when one has ended."""
         self._events = events
@@ -71,9 +73,15 @@ class TurnRunner:
         """Run the stored turn in a task of the process; answers its log. `started`: the turn as clients see it."""
         id: ObjectId = turn["_id"]
         log = self._writer.log(id, turn["worker"], started)
-        listening = asyncio.create_task(answer.listen(request, log, on_behalf_of=str(turn["owner_id"])))
+        owner = str(turn["owner_id"])
+        context = copy_context()  # the request's: what the turn does is part of its trace, and is logged with its id
+        span = context.run(_enter, turn, owner)
+        # Each task has its own, or the deadline that one of them sets would be the other's too.
+        listening = asyncio.create_task(answer.listen(request, log, on_behalf_of=owner), context=context.copy())
         running = self._running[id] = _Running(turn, log, answer, listening)
-        task = asyncio.create_task(self._see_through(running), name=f"turn-{id}")
+        task = asyncio.create_task(self._see_through(running), name=f"turn-{id}", context=context.copy())
+        if span is not None:
+            task.add_done_callback(lambda _: span.end())
         metrics.turns_running.inc()
         task.add_done_callback(lambda _: metrics.turns_running.dec())
         self._tasks.add(task)
@@ -184,7 +192,8 @@ class TurnRunner:
                 return await self._ended_elsewhere(log)
             log.publish(*said)
             if ended.next_turn_id is not None:
-                await self._go_on(ended.next_turn_id)
+                # In nobody's context: it is another one's question.
+                await asyncio.create_task(self._go_on(ended.next_turn_id), context=Context())
             return log.last + 1, await self._rendered(running, outcome, ended)
 
     async def _ended_elsewhere(self, log: OwnLog) -> tuple[int, dict[str, Any]]:
@@ -197,6 +206,12 @@ class TurnRunner:
         if outcome.state == "completed":
             turn = await self._aftermath.follow_up(running.turn, outcome.text) or turn
         return render_turn(turn, ended.answer, question=running.log.started["user_message"])
+
+
+def _enter(turn: Row, owner: str) -> Span | None:
+    """Be in this turn from now on, for logs and traces."""
+    bind_ids(turn_id=str(turn["_id"]), principal_id=owner)
+    return tracing.begin("turn", {"verbatim.turn_id": str(turn["_id"]), "gen_ai.request.model": turn["model"]})
 
 
 def _interrupted(started: dict[str, Any], text: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import pymongo
 from pymongo import ReturnDocument
 
 from app.kit.deadlines import READ_SECONDS, WRITE_SECONDS
+from app.kit.leases import expiry
 from app.kit.logs import logger
 from app.turns.model import Worker
 
@@ -23,16 +24,19 @@ RENEWALS_PER_LEASE = 4
 class WorkerRepository:
     """Queries of workers."""
 
-    def __init__(self, *, lease_seconds: float) -> None:
-        """`lease_seconds`: how long a process is believed to live after it was last heard of."""
+    def __init__(self, *, lease_seconds: float, level: int = 0) -> None:
+        """`lease_seconds`: how long a process is believed to live after it was last heard of; `level`: what its version
+        knows of the data."""
         self.lease_seconds = lease_seconds
-        amount = int(lease_seconds * 1000)
-        self._expiry = {"$dateAdd": {"startDate": "$$NOW", "unit": "millisecond", "amount": amount}}
+        self._expiry = expiry(lease_seconds)
+        self._level = level
 
     async def register(self, id: str) -> None:
         with pymongo.timeout(WRITE_SECONDS):
             await self._collection.update_one(
-                {"_id": id}, [{"$set": {"expires_at": self._expiry, "is_dead": False}}], upsert=True
+                {"_id": id},
+                [{"$set": {"expires_at": self._expiry, "is_dead": False, "level": self._level}}],
+                upsert=True,
             )
 
     async def renew(self, id: str) -> bool:
@@ -53,6 +57,14 @@ class WorkerRepository:
         with pymongo.timeout(READ_SECONDS):
             rows = await self._collection.find({"_id": {"$in": list(ids)}, "is_dead": False}, {"_id": 1}).to_list()
         return {row["_id"] for row in rows}
+
+    async def count_older(self, level: int) -> int:
+        """How many workers live that know less of the data."""
+        lives = {"is_dead": False, "$expr": {"$gt": ["$expires_at", "$$NOW"]}}
+        with pymongo.timeout(READ_SECONDS):
+            return int(
+                await self._collection.count_documents({**lives, "$or": [{"level": None}, {"level": {"$lt": level}}]})
+            )
 
     async def declare_dead(self, worker: dict[str, Any]) -> bool:
         """False when the worker was heard of since it was read."""

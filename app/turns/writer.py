@@ -6,6 +6,7 @@ write takes, so that a thousand answers cost tens of writes a second and not tho
 
 import asyncio
 from collections.abc import Callable
+from contextvars import Context
 from typing import Any
 
 from bson import ObjectId
@@ -20,8 +21,9 @@ from app.turns.model import TurnState
 
 WINDOW_SECONDS = 0.04
 MAX_WINDOW_SECONDS = 0.25
-_ATTEMPTS = 3
-_PAUSE_SECONDS = 0.5
+_PAUSES = (0.5, 1.0, 2.0)
+"""Seconds between attempts to write. An attempt itself waits for a primary; one that has just started with its set may
+answer errors for a second or two."""
 
 
 class OwnLog(TurnLog):
@@ -148,15 +150,15 @@ class LogWriter:
         logs = list(texts)
         rows = [self._events.row(log.turn_id, log.last + 1, log.worker, text=texts[log]) for log in logs]
         metrics.log_rows.observe(len(rows))
-        for attempt in range(1, _ATTEMPTS + 1):
+        for attempt, pause in enumerate((*_PAUSES, None), 1):
             try:
                 with metrics.log_seconds.time():
                     taken = await self._events.append(rows)
             except PyMongoError as error:
                 logger.warning("turn_logs_delayed", error=type(error).__name__, count=len(rows), attempt=attempt)
-                if attempt == _ATTEMPTS:
+                if pause is None:
                     raise
-                await asyncio.sleep(_PAUSE_SECONDS)
+                await asyncio.sleep(pause)
             else:
                 return {
                     log: await self._fault(rows[index]) if index in taken else None for index, log in enumerate(logs)
@@ -184,7 +186,8 @@ class _Lane:
     def add(self, log: OwnLog) -> None:
         self._logs[log] = None
         if self._task is None:
-            self._task = asyncio.create_task(self._run())
+            # In nobody's context: the write is that of many turns.
+            self._task = asyncio.create_task(self._run(), context=Context())
 
     async def aclose(self) -> None:
         if self._task is not None:

@@ -33,6 +33,7 @@ class Profile(BaseModel):
 
 class User(StoredDocument):
     windowed: ClassVar = ("email", "name")
+    normalized: ClassVar = windowed
 
     email: str
     name: str

@@ -8,6 +8,7 @@ USERS = Resource(
     singular="user",
     owner_path="_id",
     windowed=User.windowed,
+    normalized=User.normalized,
     columns=(
         Column("id", "Id", "id", filterable=True),
         Column("email", "E-mail", filterable=True, sortable=True, mutable=True, unique=True, searchable=True),

@@ -1,12 +1,11 @@
-"""The shapes of what webhooks are told, for OpenAPI."""
+"""The shapes of what webhooks are told, for OpenAPI; that of an export's end is `app.exports.schemas.ExportEvent`."""
 
 from datetime import datetime
 from typing import Literal
 
 from pydantic import Field
 
-from app.conversations.schemas import ConversationRead, FaultRead, MessageRead
-from app.jobs.model import JobState
+from app.conversations.schemas import ConversationRead, MessageRead
 from app.kit.schemas import ID, Output
 from app.turns.schemas import TurnBrief
 
@@ -52,42 +51,6 @@ class TurnEvent(Output):
     type: Literal["turn.completed", "turn.failed", "turn.cancelled", "turn.interrupted"]
     timestamp: datetime
     data: TurnBrief
-
-
-class ToldExport(Output):
-    id: ID
-    owner_id: ID
-    resource: str
-    format: str
-    filters: dict[str, str]
-    columns: list[str] | None
-    raw: bool
-    tz: str
-    state: JobState
-    rows: int
-    rows_estimate: int | None
-    rows_per_second: float | None
-    bytes: int
-    sha256: str | None
-    filename: str | None
-    token: str | None
-    error: FaultRead | None
-    schedule_id: ID | None
-    since: datetime | None
-    snapshot_at: datetime
-    created_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
-    expires_at: datetime | None
-    file: str | None = Field(description="where the file is, once it is completed")
-
-
-class ExportEvent(Output):
-    """An export is ready, or has failed."""
-
-    type: Literal["export.completed", "export.failed"]
-    timestamp: datetime
-    data: ToldExport
 
 
 class PingedWebhook(Output):

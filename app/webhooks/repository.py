@@ -16,6 +16,7 @@ from app.audit.audited import AuditedRepository
 from app.kit.clock import now
 from app.kit.deadlines import READ_SECONDS, WRITE_SECONDS
 from app.kit.errors import NotFound
+from app.kit.leases import ENDED, expiry, is_free_for
 from app.kit.repository import Repository, Row, Scope
 from app.kit.transactions import current_session
 from app.webhooks.events import position_of
@@ -120,8 +121,7 @@ class DeliveryRepository(Repository[Delivery]):
         The time is the database's, so that clocks need not agree.
         """
         due = {"state": "pending", "webhook_id": webhook_id, "$expr": {"$lte": ["$next_attempt_at", "$$NOW"]}}
-        expiry = {"$dateAdd": {"startDate": "$$NOW", "unit": "millisecond", "amount": int(seconds * 1000)}}
-        claimed = {"claim": claim, "next_attempt_at": expiry, "attempts": {"$add": ["$attempts", 1]}}
+        claimed = {"claim": claim, "next_attempt_at": expiry(seconds), "attempts": {"$add": ["$attempts", 1]}}
         projection = dict.fromkeys(("event_id", "body", "attempts", "give_up_at"), 1)
         order = [("next_attempt_at", pymongo.ASCENDING)]
         with pymongo.timeout(WRITE_SECONDS):
@@ -158,6 +158,11 @@ class DeliveryRepository(Repository[Delivery]):
         with pymongo.timeout(WRITE_SECONDS):
             await self.collection.delete_many({"webhook_id": webhook_id}, session=current_session())
 
+    async def count_waiting(self, most: int) -> int:
+        """How many are not delivered yet, up to `most`."""
+        with pymongo.timeout(READ_SECONDS):
+            return await self.collection.count_documents({"state": "pending"}, limit=most, hint="due_v1")
+
     async def has_more_waiting(self, webhook_id: ObjectId, count: int) -> bool:
         """Whether more than so many deliveries of a webhook wait; counts no further."""
         condition = {"state": "pending", "webhook_id": webhook_id}
@@ -180,8 +185,7 @@ class RelayRepository:
     def __init__(self, *, lease_seconds: float) -> None:
         """`lease_seconds`: how long whoever reads may be silent."""
         self.lease_seconds = lease_seconds
-        amount = int(lease_seconds * 1000)
-        self._expiry = {"$dateAdd": {"startDate": "$$NOW", "unit": "millisecond", "amount": amount}}
+        self._expiry = expiry(lease_seconds)
 
     async def log_position(self) -> int:
         """A place in the log that nothing precedes which happens from now on."""
@@ -208,10 +212,9 @@ class RelayRepository:
 
     async def acquire(self, holder: str) -> Row | None:
         """Become, or stay, the one that reads: where to go on. None while another one does, or nobody has to."""
-        is_free = {"$or": [{"$eq": ["$holder", holder]}, {"$lt": [{"$ifNull": ["$expires_at", None]}, "$$NOW"]}]}
         with pymongo.timeout(WRITE_SECONDS):
             row: Row | None = await self._collection.find_one_and_update(
-                {"_id": _ONE, "$expr": is_free},
+                {"_id": _ONE, "$expr": is_free_for(holder)},
                 [{"$set": {"holder": holder, "expires_at": self._expiry}}],
                 return_document=ReturnDocument.AFTER,
             )
@@ -229,9 +232,7 @@ class RelayRepository:
     async def release(self, holder: str) -> None:
         """Let another process read."""
         with pymongo.timeout(WRITE_SECONDS):
-            await self._collection.update_one(
-                {"_id": _ONE, "holder": holder}, {"$unset": {"holder": "", "expires_at": ""}}
-            )
+            await self._collection.update_one({"_id": _ONE, "holder": holder}, ENDED)
 
     @property
     def _collection(self) -> Any:

@@ -83,6 +83,16 @@ async def test_a_pattern_the_database_refuses_is_an_error_and_not_a_broken_file(
     assert response.json()["code"] == "invalid_pattern"
 
 
+async def test_everything_that_is_wrong_with_a_download_is_named(as_ana: httpx.AsyncClient) -> None:
+    text = "format=pdf&raw=perhaps&columns=id,hash,secret&tz=Mars&tz=Mars&sort=content&seq=x&limit=5"
+    response = await as_ana.get(f"/api/messages/export?{text}")
+    names = ("tz", "raw", "format", "columns", "tz", "sort", "seq", "limit")
+    assert sorted(fields_at_fault(response)) == sorted(f"query.{name}" for name in names)
+    assert "has no 'hash', 'secret'; there are id," in response.json()["detail"]
+    response = await as_ana.get("/api/stats/messages?format=pdf&raw=perhaps&by=moon&seq=x")
+    assert sorted(fields_at_fault(response)) == ["query.by", "query.format", "query.raw", "query.seq"]
+
+
 @pytest.mark.parametrize("format", FORMATS)
 async def test_a_user_exports_their_own_rows_only(
     services: Services, as_ana: httpx.AsyncClient, as_ben: httpx.AsyncClient, ana: Person, ben: Person, format: str

@@ -1,7 +1,9 @@
 """/metrics: who may read it, that it counts what happens, and that the dashboard and the alerts name what is there."""
 
+import asyncio
 import json
 import re
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
@@ -9,7 +11,13 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from app.database import Database
+from app.exports.model import ExportSpec
+from app.kit import changes
+from app.kit.clock import now
 from app.kit.metrics import exposition
+from app.services import Services
+from tests.conftest import Person
 from tests.processes import ServerProcess
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -69,10 +77,52 @@ async def test_turns_commands_and_slow_queries_of_a_real_server(tmp_path: Path, 
     assert value(text, "verbatim_turn_log_rows_count") >= 1
     assert value(text, "verbatim_mongo_command_seconds_count", command="insert", outcome="ok") >= 1
     assert value(text, "verbatim_mongo_connections", state="open") >= 1
+    assert value(text, "verbatim_mongo_primary") == 1
+    assert value(text, "verbatim_starts_total") == 1
+    assert value(text, "verbatim_http_requests_held") == 0
     assert "slow_query" in log
     assert "collection=messages" in log.replace("'", "")
     assert "Secret" not in log
     assert METRICS_KEY not in log
+
+
+@pytest.mark.mongod
+async def test_what_waits_in_the_database_is_counted(services: Services, ana: Person) -> None:
+    principal = (await services.keys.identify(ana.key)).principal
+    spec = ExportSpec(resource="messages", format="csv", filters={}, columns=None, raw=False)
+    for _ in range(2):
+        await services.exports.create(principal, spec)
+    await services.backlog.look()
+    text = exposition().decode()
+
+    assert value(text, "verbatim_queue", queue="exports") == 2
+    assert {value(text, "verbatim_queue", queue=each) for each in ("turns", "imports", "deliveries")} == {0}
+
+
+@pytest.mark.mongod
+async def test_the_lag_of_changes_is_their_age_when_they_came(
+    empty_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handled = asyncio.Event()
+    lags: list[float] = []
+
+    def handle(_: changes.Change) -> None:
+        lags.append(value(exposition().decode(), "verbatim_change_stream_lag_seconds"))
+        handled.set()
+
+    later = now() + timedelta(seconds=60)
+    monkeypatch.setattr(changes, "now", lambda: later)
+    feed = changes.ChangeFeed(empty_database.client[empty_database.name])
+    feed.watch(changes.Watch("deployment", {"operationType": "update"}, (), handle, lambda: None))
+    feed.open()
+    await feed.opened()
+    await empty_database.writable()
+    await empty_database.client[empty_database.name]["deployment"].update_one({"_id": "secret"}, {"$set": {"x": 1}})
+    async with asyncio.timeout(10):
+        await handled.wait()
+    await feed.aclose()
+
+    assert 50 < lags[0] <= 60
 
 
 def _names(text: str) -> set[str]:

@@ -24,7 +24,7 @@ def rows(verbatim: Verbatim) -> Iterator[Database[dict[str, Any]]]:
         database: Database[dict[str, Any]] = client[verbatim.database]
         common: dict[str, Any] = {"version": 3, "windows_v0": ["old"]}
         database["users"].insert_many(
-            [{**common, "email": f"{n}@example.com", "name": "Ä" * (n % 9)} for n in range(USERS)]
+            [{**common, "email": f"{n}@example.com", "name": "Ａ" * (n % 9)} for n in range(USERS)]
         )
         database["conversations"].insert_many([{**common, "title": title} for title in ("", "Mocha", "恋恋")])
         yield database
@@ -58,6 +58,7 @@ def test_rows_of_older_versions_get_their_windows(verbatim: Verbatim, rows: Data
     assert second.stdout.splitlines() == [f"{each}: 0 reindexed." for each in ("users", "conversations", "messages")]
     assert wrong(rows) == 0
     assert rows["users"].count_documents({"version": 3}) == USERS
+    assert rows["users"].distinct("name_nfkc", {"name": "ＡＡ"}) == ["AA"]
     assert finding(verbatim, status=0) == ["ok", "every row is indexed"]
 
 

@@ -66,7 +66,7 @@ def finding(verbatim: Verbatim, status: int) -> list[str]:
 
 
 def expire_lease(rows: Rows) -> None:
-    rows["search_indexes"].update_one({}, {"$set": {"expires_at": START}})
+    rows["search_indexes_v2"].update_one({}, {"$set": {"expires_at": START}})
 
 
 def test_messages_that_wait_are_indexed(verbatim: Verbatim, rows: Rows) -> None:
@@ -84,11 +84,11 @@ def test_messages_that_wait_are_indexed(verbatim: Verbatim, rows: Rows) -> None:
 def test_all_indexes_every_message_anew(verbatim: Verbatim, rows: Rows) -> None:
     insert(rows, 30)
     verbatim("reindex")
-    [before] = rows["search_indexes"].find()
+    [before] = rows["search_indexes_v2"].find()
     insert(rows, 5)
 
     assert verbatim("reindex", "--all").stdout.splitlines()[2:] == ["messages: 35 looked at."]
-    [after] = rows["search_indexes"].find()
+    [after] = rows["search_indexes_v2"].find()
     assert set(before["segments"]).isdisjoint(after["segments"])
     assert "holder" not in after, "the next one would have to wait"
     assert rows["messages"].count_documents({MARK: None}) == 0
@@ -107,12 +107,14 @@ def test_too_many_that_wait_are_a_finding(verbatim: Verbatim, rows: Rows) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("step", ["search_segments", "search_blocks", "search_keys", "search_indexes", "messages"])
+@pytest.mark.parametrize(
+    "step", ["search_segments_v2", "search_blocks_v2", "search_keys_v2", "search_indexes_v2", "messages"]
+)
 def test_a_killed_process_is_followed_by_the_next(verbatim: Verbatim, rows: Rows, step: str) -> None:
     """Killed when it has just begun a segment, its blocks or its keys, when the segment counts, and when marks come."""
     insert(rows, 3000)
     watched: list[dict[str, Any]] = [{"$match": {"operationType": {"$in": ["insert", "update"]}}}]
-    if step == "search_indexes":
+    if step == "search_indexes_v2":
         watched.append(
             {
                 "$match": {
@@ -137,10 +139,12 @@ def test_a_killed_process_is_followed_by_the_next(verbatim: Verbatim, rows: Rows
     expire_lease(rows)
     verbatim("reindex")
     assert rows["messages"].count_documents({MARK: True}) == 3000
-    [index] = rows["search_indexes"].find()
+    [index] = rows["search_indexes_v2"].find()
     retired = [each["id"] for each in index.get("retired", [])]
-    written = {ObjectId(id[:12]) for name in ("search_blocks", "search_keys") for id in rows[name].distinct("_id")}
-    assert written == {*index["segments"], *retired} == set(rows["search_segments"].distinct("_id"))
+    written = {
+        ObjectId(id[:12]) for name in ("search_blocks_v2", "search_keys_v2") for id in rows[name].distinct("_id")
+    }
+    assert written == {*index["segments"], *retired} == set(rows["search_segments_v2"].distinct("_id"))
     for word in WORDS:
         assert searched(verbatim, word) == ids_of(rows, word)
 
@@ -149,7 +153,7 @@ def test_all_makes_an_index_that_was_lost(verbatim: Verbatim, rows: Rows) -> Non
     """The messages say that they are indexed, as after a restore without the collections of the index."""
     insert(rows, 30)
     verbatim("reindex")
-    for name in ("search_indexes", "search_segments", "search_blocks", "search_keys", "search_removed"):
+    for name in ("search_indexes_v2", "search_segments_v2", "search_blocks_v2", "search_keys_v2", "search_removed_v2"):
         rows[name].drop()
     assert searched(verbatim, "tea") == []
 

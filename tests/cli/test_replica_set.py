@@ -12,7 +12,7 @@ import psutil
 import pymongo
 import pytest
 from pymongo import MongoClient
-from pymongo.errors import OperationFailure
+from pymongo.errors import OperationFailure, ServerSelectionTimeoutError
 
 from tests.processes import ServerProcess
 
@@ -94,3 +94,12 @@ async def test_a_second_one_on_the_same_folder_is_refused(tmp_path: Path) -> Non
         _, errors = await second.communicate()
         assert (line, second.returncode) == ("", 1)
         assert b"runs already" in errors
+
+
+async def test_with_tls_the_uri_is_enough_and_nothing_else_will_do(tmp_path: Path) -> None:
+    async with running(tmp_path / "a set", "--members", "1", "--tls") as (_, uri):
+        await asyncio.to_thread(_write, uri)
+        assert await asyncio.to_thread(_read, uri) == 1
+        plain = uri.partition("&tls=")[0] + "&serverSelectionTimeoutMS=1000"
+        with pytest.raises(ServerSelectionTimeoutError):
+            await asyncio.to_thread(_read, plain)

@@ -14,11 +14,12 @@ from bson import ObjectId
 from app.config import Settings
 from app.conversations.schemas import MessageCreate
 from app.kit.repository import EVERYTHING
+from app.migrations.starting import no_start
 from app.services import open_services
 
 
 async def main(conversation: str, count: int, name: str) -> None:
-    async with open_services(Settings()) as services:
+    async with open_services(Settings(), start=no_start) as services:
         print("ready", flush=True)
         await asyncio.to_thread(sys.stdin.readline)
         for number in range(count):

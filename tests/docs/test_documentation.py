@@ -2,13 +2,10 @@
 
 import json
 import re
-import shutil
-import subprocess
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
-import yaml
 from typer.main import get_command
 
 from app.auth.permissions import MEANINGS, PARTS
@@ -41,6 +38,8 @@ def test_the_example_shows_the_defaults() -> None:
         "oidc",
         "metrics_key",
         "helper_model",
+        "log_file",
+        "otel_endpoint",
     }
 
     for name, field in Settings.model_fields.items():
@@ -138,63 +137,6 @@ def _codes() -> set[str]:
         each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, errors.VerbatimError)
     ]
     return {each.code for each in classes if each is not errors.VerbatimError}
-
-
-def _compose() -> dict[str, Any]:
-    return cast("dict[str, Any]", yaml.safe_load((ROOT / "docker-compose.yml").read_text()))
-
-
-def test_compose_is_what_the_guide_says() -> None:
-    services = _compose()["services"]
-    usual = {name for name, service in services.items() if "profiles" not in service}
-
-    assert usual == {"mongo-key", "mongo1", "mongo2", "mongo3", "mongo-init", "api1", "api2", "proxy"}
-    assert services.keys() - usual == {"mongo-light", "mongo-light-init", "api-light"}
-    published = {name: service["ports"] for name, service in services.items() if "ports" in service}
-    assert published == {"proxy": ["127.0.0.1:8000:8000"], "api-light": ["127.0.0.1:8000:8000"]}
-    for server in ("api1", "api2", "api-light"):
-        for name in services[server]["environment"]:
-            assert name.removeprefix("VERBATIM_").lower() in Settings.model_fields, name
-        assert services[server]["read_only"]
-        assert services[server]["cap_drop"] == ["ALL"]
-
-
-def test_every_process_of_compose_comes_back_and_is_bounded() -> None:
-    for name, service in _compose()["services"].items():
-        if "mongo-key" in name or "init" in name:
-            continue
-        assert service["restart"] == "unless-stopped", name
-        assert service["deploy"]["resources"]["limits"].keys() == {"cpus", "memory"}, name
-        # The image of the servers has its own check, in the Dockerfile.
-        assert "healthcheck" in service or service["image"] == "verbatim", name
-
-
-def test_secrets_of_compose_are_files_that_the_script_makes_and_the_settings_read() -> None:
-    compose = _compose()
-    script = (ROOT / "deploy" / "make-secrets.sh").read_text()
-    for name, secret in compose["secrets"].items():
-        assert secret == {"file": f"./secrets/{name}"}
-        assert name.removeprefix("verbatim_") in Settings.model_fields
-        assert f" {name}" in script
-    for service in compose["services"].values():
-        assert set(service.get("secrets", ())) <= compose["secrets"].keys()
-    assert "/secrets/" in (ROOT / ".gitignore").read_text().splitlines()
-
-
-def test_commands_of_compose_are_there() -> None:
-    names = {command.name for command in _app.registered_commands}
-    commands = [service["command"] for name, service in _compose()["services"].items() if name.endswith("-init")]
-
-    assert [command[0] for command in commands] == ["verbatim", "verbatim"]
-    assert {command[1] for command in commands} <= names
-
-
-@pytest.mark.skipif(shutil.which("docker") is None, reason="no docker")
-def test_docker_reads_the_compose_file() -> None:
-    if subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode != 0:
-        pytest.skip("this docker has no compose")
-    done = subprocess.run(["docker", "compose", "config", "-q"], cwd=ROOT, capture_output=True, check=False, text=True)
-    assert done.returncode == 0, done.stderr
 
 
 def test_constraints_pin_every_dependency_without_an_address() -> None:

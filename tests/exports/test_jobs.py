@@ -14,8 +14,10 @@ from pyarrow import parquet
 
 from app.auth.schemas import KeyCreate
 from app.config import Settings
+from app.kit.metrics import exposition
 from app.services import Services
 from tests.api.calls import fields_at_fault, new_conversation
+from tests.api.test_metrics import value
 from tests.conftest import Person, client_of
 from tests.exports.files import column, export, fill, read_csv, read_jsonl, read_xlsx
 from tests.exports.jobs import ask, chunks, done, ended, file_of, look
@@ -45,6 +47,18 @@ async def test_the_file_of_a_job_is_that_of_the_direct_export(
     assert job["sha256"] == hashlib.sha256(file.content).hexdigest()
     assert job["file"] == f"/api/exports/{job['id']}/file"
     assert job["rows_estimate"] == 10
+
+
+async def test_jobs_are_counted_among_the_exports(services: Services, as_ana: httpx.AsyncClient, ana: Person) -> None:
+    counted = {"name": "verbatim_exports_total", "format": "jsonl", "outcome": "completed"}
+    before = value(exposition().decode(), **counted)
+    await fill(services, ana.id, ["one"])
+    await done(as_ana, format="jsonl", columns=["content"])
+
+    async with asyncio.timeout(10):
+        while value(exposition().decode(), **counted) == before:  # noqa: ASYNC110 counted a moment after it is seen
+            await asyncio.sleep(0.01)
+    assert value(exposition().decode(), **counted) == before + 1
 
 
 async def test_a_workbook_is_written_whole(services: Services, as_ana: httpx.AsyncClient, ana: Person) -> None:
@@ -113,7 +127,13 @@ REFUSED: list[tuple[dict[str, Any], list[str]]] = [
     ({"resource": "conversations", "filters": {"sort": "title"}}, ["body.filters.sort"]),
     ({"resource": "messages", "since": "no token"}, ["body.since"]),
     ({"resource": "messages", "more": 1}, ["body.more"]),
-]
+    (
+        {"resource": "conversations", "format": "pdf", "columns": ["hash"], "tz": "Mars", "since": "no token",
+         "filters": {"sort": "title", "nope": 1}},
+        [f"body.{each}" for each in ("since", "format", "columns", "tz", "filters.sort", "filters.nope")],
+    ),
+    ({"resource": "secrets", "format": "pdf", "tz": "Mars"}, ["body.resource", "body.format", "body.tz"]),
+]  # fmt: skip
 
 
 async def test_what_cannot_be_exported_is_refused_before_anything_is_stored(as_ana: httpx.AsyncClient) -> None:

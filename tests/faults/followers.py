@@ -107,6 +107,16 @@ class View:
             self.fault(f"turn {self.turn_id} became turn {turn_id}")
         self.turn_id = turn_id
 
+    def next_call(self, rng: random.Random) -> Call:
+        """The first call; later, and with any knowledge of the turn, any of the ways back to it."""
+        if not self.connections:
+            return self.call
+        seen = len(self.events)
+        ways = [self.call, self.call.after(seen)] if seen else [self.call]
+        if self.turn_id:
+            ways += [watch(self.turn_id, seen), watch(self.turn_id).after(seen)]
+        return rng.choice(ways)
+
     async def reach(self, number: int) -> None:
         """Return when so many events were seen."""
         while len(self.events) < number:
@@ -171,7 +181,7 @@ class Follower:
 
     async def _connect(self, view: View) -> None:
         seat = await self._pick()
-        call = self._next_call(view)
+        call = view.next_call(self._rng)
         view.connections += 1
         try:
             await self._listen(seat, call, view)
@@ -179,14 +189,6 @@ class Follower:
             view.fault(f"{type(error).__name__} after event {len(view.events)}")
         except httpx.TransportError:
             return  # its server died: there are others
-
-    def _next_call(self, view: View) -> Call:
-        """The first call; later, and with any knowledge of the turn, any of the ways back to it."""
-        seen = len(view.events)
-        ways = [view.call, view.call.after(seen)] if seen else [view.call]
-        if view.turn_id and view.connections:
-            ways += [watch(view.turn_id, seen), watch(view.turn_id).after(seen)]
-        return self._rng.choice(ways) if view.connections else view.call
 
     async def _listen(self, seat: Seat, call: Call, view: View) -> None:
         """Take the events of one connection, to its end or to its break."""

@@ -17,6 +17,7 @@ import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -59,8 +60,8 @@ class Child:
 class ForkedServer(ServerProcess):
     """A server from the nursery."""
 
-    def __init__(self, nursery: "Nursery", data: Path, **settings: Any) -> None:
-        super().__init__(data, **settings)
+    def __init__(self, nursery: "Nursery", data: Path, *options: str, **settings: Any) -> None:
+        super().__init__(data, *options, **settings)
         self._nursery = nursery
 
     async def _spawn(self) -> Child:
@@ -70,9 +71,13 @@ class ForkedServer(ServerProcess):
 
 
 class Nursery:
-    """The process that forks; an asynchronous context manager. Its servers end with it."""
+    """The process that forks; an asynchronous context manager. Its servers end with it.
 
-    def __init__(self) -> None:
+    `prelude`: a module whose `prepare()` each of them calls before it begins.
+    """
+
+    def __init__(self, prelude: str = "") -> None:
+        self._prelude = prelude
         self._process: Process | None = None
         self._requests, self._far_end = socket.socketpair()
         self._one_at_a_time = asyncio.Lock()
@@ -80,9 +85,9 @@ class Nursery:
         self._statuses: dict[int, asyncio.Future[int]] = {}
         self._listener: asyncio.Task[None] | None = None
 
-    def server(self, data: Path, **settings: Any) -> ForkedServer:
-        """A server that is started when its context is entered."""
-        return ForkedServer(self, data, **settings)
+    def server(self, data: Path, *options: str, **settings: Any) -> ForkedServer:
+        """A server that is started when its context is entered; `options` of `verbatim serve`."""
+        return ForkedServer(self, data, *options, **settings)
 
     async def fork(self, arguments: list[str], settings: dict[str, str], folder: Path, log: int) -> Child:
         """Run `verbatim` with these arguments; `log`: where standard error goes."""
@@ -108,7 +113,7 @@ class Nursery:
 
     async def __aenter__(self) -> Self:
         self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tests.faults.nursery", str(self._far_end.fileno())),
+            *(sys.executable, "-m", "tests.faults.nursery", str(self._far_end.fileno()), self._prelude),
             cwd=ROOT,
             env={name: value for name, value in os.environ.items() if not name.startswith("VERBATIM_")},
             pass_fds=[self._far_end.fileno()],
@@ -138,10 +143,11 @@ async def _reader(descriptor: int) -> asyncio.StreamReader:
     return reader
 
 
-def _keep(requests: socket.socket) -> None:
+def _keep(requests: socket.socket, prelude: str) -> None:
     """Fork a server for each request, and say when one has ended, until nobody can ask any more."""
     from app import cli
 
+    begin = import_module(prelude).prepare if prelude else lambda: None
     children: set[int] = set()
     prepare = end_with_parent() if sys.platform == "linux" else lambda: None
 
@@ -167,6 +173,7 @@ def _keep(requests: socket.socket) -> None:
                 children.add(pid)
                 _say(pid, None)
         if pid == 0:
+            begin()
             cli.main()  # which ends in SystemExit
         for descriptor in descriptors:
             os.close(descriptor)
@@ -200,4 +207,4 @@ def _say(pid: int, status: int | None) -> None:
 
 
 if __name__ == "__main__":
-    _keep(socket.socket(fileno=int(sys.argv[1])))
+    _keep(socket.socket(fileno=int(sys.argv[1])), sys.argv[2])

@@ -72,6 +72,13 @@ async def test_an_address_of_another_machine_is_one_sentence(tmp_path: Path, sha
     assert said.count("\n") == 1
 
 
+async def test_workers_that_cannot_start_say_why_once(tmp_path: Path) -> None:
+    said = await _refusal(ServerProcess(tmp_path, "--workers", "2", mongo_uri="mongodb://127.0.0.1:bad/"))
+
+    assert said.startswith("verbatim: VERBATIM_MONGO_URI cannot be used")
+    assert said.count("\n") == 1
+
+
 async def _refusal(server: ServerProcess) -> str:
     """What a server that cannot start writes to standard error."""
     with pytest.raises(AssertionError):

@@ -13,11 +13,13 @@ import pytest
 
 from app.conversations.model import Conversation, Message
 from app.conversations.resource import MESSAGES
+from app.imports import drafts
 from app.imports.service import ImportOptions
 from app.kit.repository import Row
 from app.services import Services
 from tests.conftest import Person
 from tests.exports.files import START, export, read_csv, read_xlsx
+from tests.exports.jobs import done, file_of
 from tests.imports.stored import stored
 
 pytestmark = pytest.mark.mongod  # jobs are claimed under a lease of the database's clock
@@ -104,6 +106,21 @@ def imported(services: Services, ana: Person, tmp_path: Path) -> Callable[..., A
         return row
 
     return import_both
+
+
+@pytest.mark.parametrize("longest", [drafts.MAX_MESSAGES, 3], ids=["short", "drafts"])
+async def test_the_next_export_has_what_was_restored(
+    as_ana: httpx.AsyncClient, exported: Any, imported: Any, talks: None, longest: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Although its times, which are kept, are those of before the first one."""
+    files = await exported(format="jsonl")
+    first = {name: await done(as_ana, name) for name in files}
+    monkeypatch.setattr(drafts, "MAX_MESSAGES", longest)
+    await imported(files, restore=True)
+
+    for name, data in files.items():
+        job = await done(as_ana, name, format="jsonl", since=first[name]["token"])
+        assert sorted((await file_of(as_ana, job)).content.splitlines()) == sorted(data.splitlines())
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from pymongo.errors import (
     OperationFailure,
     ServerSelectionTimeoutError,
     WaitQueueTimeoutError,
+    WriteConcernError,
 )
 
 from app.kit.database_errors import translate
@@ -22,6 +23,14 @@ from tests.kit.samples import SampleRepository, sample
 
 def failure(code: int, message: str = "") -> OperationFailure:
     return OperationFailure(message, code, {"errmsg": message, "code": code})
+
+
+INTERRUPTED = "operation was interrupted"
+"""What a primary says that steps down while it waits for a majority: the write may stay or be rolled back."""
+
+
+def uncertain() -> OperationFailure:
+    return OperationFailure(INTERRUPTED, 11602, {"errorLabels": ["UnknownTransactionCommitResult"]})
 
 
 def conflicting() -> OperationFailure:
@@ -38,6 +47,17 @@ def conflicting() -> OperationFailure:
         (failure(112), "unavailable", "unavailable"),
         (failure(10334), "payload_too_large", "payload_too_large"),
         (conflicting(), "unavailable", "unavailable"),
+        (uncertain(), "unavailable", "outcome_unknown"),
+        (failure(11602, INTERRUPTED), "unavailable", "outcome_unknown"),
+        (failure(91, "shutting down"), "unavailable", "outcome_unknown"),
+        (failure(211, "No keys found for HMAC"), "unavailable", "outcome_unknown"),  # of members that just started
+        (WriteConcernError(INTERRUPTED, 11602), "unavailable", "outcome_unknown"),
+        (WriteConcernError("waiting for replication timed out", 64), "unavailable", "outcome_unknown"),
+        (
+            BulkWriteError({"writeErrors": [], "writeConcernErrors": [{"code": 11602, "errmsg": INTERRUPTED}]}),
+            "unavailable",
+            "outcome_unknown",
+        ),
         (AutoReconnect("closed"), "unavailable", "outcome_unknown"),
         (NetworkTimeout("slow"), "unavailable", "outcome_unknown"),
         (ServerSelectionTimeoutError("none"), "unavailable", "unavailable"),

@@ -14,12 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 from python_calamine import CalamineWorkbook
 
-from app.kit.export import FORMATS, ExportOptions, Heading, Row, openpyxl_workbook, rust_workbook, xlsx_writer
+from app.kit.export import FORMATS, ExportOptions, Heading, Row
 from app.kit.export.xlsx_cell import unescape
 from tests.kit.hostile_values import CORPUS, TEXTS, Hostile
 
 NUMBER = Heading("number", "Number", "integer")
-WRITERS = {"rust": rust_workbook.write_workbook, "openpyxl": openpyxl_workbook.write_workbook}
 
 
 async def export(format: str, heading: Heading, rows: Sequence[Row], *, raw: bool = False) -> bytes:
@@ -85,11 +84,6 @@ XLSX_READERS = {"openpyxl": from_openpyxl, "calamine": from_calamine}
 values = pytest.mark.parametrize("hostile", CORPUS, ids=lambda each: f"{each.name} {each.value!r:.20}")
 
 
-@pytest.fixture(params=WRITERS)
-def writer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(xlsx_writer, "write_workbook", WRITERS[request.param])
-
-
 @pytest.mark.parametrize("reader", READERS)
 @values
 async def test_a_value_comes_back(hostile: Hostile, reader: str) -> None:
@@ -100,7 +94,6 @@ async def test_a_value_comes_back(hostile: Hostile, reader: str) -> None:
 
 
 @values
-@pytest.mark.usefixtures("writer")
 async def test_a_value_comes_back_from_a_workbook(hostile: Hostile) -> None:
     data = await export("xlsx", Heading("value", "Value", hostile.kind), [(1, hostile.value)])
     for name, read in XLSX_READERS.items():

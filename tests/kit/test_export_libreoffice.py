@@ -13,12 +13,11 @@ from typing import Any
 import openpyxl
 import pytest
 
-from app.kit.export import FORMATS, ExportOptions, Heading, Row, openpyxl_workbook, rust_workbook, xlsx_writer
+from app.kit.export import FORMATS, ExportOptions, Heading, Row
 from app.kit.export.xlsx_cell import unescape
 from tests.kit.hostile_values import TEXTS
 
 SOFFICE = shutil.which("soffice")
-WRITERS = {"rust": rust_workbook.write_workbook, "openpyxl": openpyxl_workbook.write_workbook}
 HEADINGS = [
     Heading("seq", "Number", "integer"),
     Heading("content", "Content"),
@@ -43,10 +42,9 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(params=WRITERS)
-async def workbook(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """The hostile texts beside numbers, times, dates and truth values, as a file of either writer."""
-    monkeypatch.setattr(xlsx_writer, "write_workbook", WRITERS[request.param])
+@pytest.fixture
+async def workbook(tmp_path: Path) -> Path:
+    """The hostile texts beside numbers, times, dates and truth values."""
     path = tmp_path / "book.xlsx"
 
     async def rows() -> AsyncIterator[Sequence[Row]]:

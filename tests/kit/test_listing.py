@@ -32,7 +32,7 @@ def faults(*parameters: tuple[str, str], paged: bool = True) -> list[str]:
         ("title__in", "a,b", {"title": {"$in": ["a", "b"]}}),
         ("title__exists", "true", {"title": {"$ne": None}}),
         ("title__exists", "false", {"title": None}),
-        ("title__has", "a.c", {"title": {"$regex": r"a\.c", "$options": "i"}}),
+        ("title__has", "a.c", {"title": {"$regex": r"a[\.․﹒．]c", "$options": "i"}}),
         ("tags", "a", {"tags": {"$eq": "a"}}),
         ("tags__has", "a", {"tags": {"$regex": "a", "$options": "i"}}),
         ("rank__gte", "-3", {"rank": {"$gte": -3}}),

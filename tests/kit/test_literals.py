@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from app.kit.literals import literals_of_pattern, literals_of_text
+from app.kit.literals import literals_of_pattern, literals_of_texts
 from app.kit.windows import fold
 
 UNDERSTOOD = [
@@ -119,4 +119,4 @@ def test_what_python_matches_contains_a_literal(pattern: str, text: str) -> None
     ("text", "literals"), [("a.c|", ("a.c|",)), ("ÉCLAIR", ("éclair",)), ("ab\u0378cde", ("cde",)), ("\u0378", ())]
 )
 def test_the_longest_part_of_a_text_that_is_certain(text: str, literals: tuple[str, ...]) -> None:
-    assert list(literals_of_text(text))[:1] == [literals] * bool(literals)
+    assert list(literals_of_texts([text]))[:1] == [literals] * bool(literals)

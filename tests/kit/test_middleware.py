@@ -2,19 +2,16 @@
 
 import io
 import json
-import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import httpx
 import pytest
-import structlog
 from fastapi import FastAPI
 from starlette.requests import ClientDisconnect
 from starlette.responses import StreamingResponse
 from starlette.types import Message
 
 from app.kit.errors import Unauthenticated, Unavailable
-from app.kit.logs import configure_logs, logger
 from app.kit.middleware import BodyLimit, RequestContext
 from app.kit.problems import SHOWN_FIELDS, speak_problems
 from app.kit.routing import router
@@ -54,23 +51,6 @@ async def busy() -> None:
 @routes.get("/private")
 async def private() -> None:
     raise Unauthenticated
-
-
-@pytest.fixture
-def lines() -> Iterator[io.StringIO]:
-    """What is logged, as JSON lines."""
-    root = logging.getLogger()
-    handlers, level, config = root.handlers, root.level, structlog.get_config()
-    configure_logs("info", "json")
-    written = io.StringIO()
-    handler = root.handlers[0]
-    assert isinstance(handler, logging.StreamHandler)
-    handler.setStream(written)
-    yield written
-    root.handlers = handlers
-    root.setLevel(level)
-    structlog.configure(**config)
-    vars(logger).pop("bind", None)  # it has kept what was configured here
 
 
 @pytest.fixture

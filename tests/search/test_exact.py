@@ -1,6 +1,7 @@
 """Searches through the index find what reading all messages finds: any texts and patterns, whatever is indexed yet."""
 
 import random
+import unicodedata
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
@@ -33,6 +34,8 @@ WORDS = (
         "İstanbul",
         "ﬁne",
         "e\u0301te",
+        "…",
+        "２０㎡",
     ),
     *(
         "咖啡",
@@ -141,9 +144,8 @@ class World:
         source = self.dice.choice(stored) or "coffee"
         start = self.dice.randrange(len(source))
         part = source[start : start + self.dice.choice([1, 2, 3, 4, 8, 20])].replace("\0", "")
-        return kind, self.dice.choice([part, part, part.upper(), part.lower(), f"{part}zzz", self.text(2)])[
-            :200
-        ] or "天"
+        forms = [part, part, part.upper(), part.lower(), unicodedata.normalize("NFKC", part)]
+        return kind, self.dice.choice([*forms, f"{part}zzz", self.text(2)])[:200] or "天"
 
     def search(self, stored: Sequence[str]) -> tuple[Scope, dict[str, str]]:
         match, query = self.query(stored)

@@ -323,9 +323,10 @@ async def test_a_client_that_waits_is_told_that_the_end_could_not_be_stored(
 async def test_a_word_that_cannot_be_stored_is_not_shown_and_the_turn_fails(
     live_ana: httpx.AsyncClient, conversation: str, services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer, "_PAUSE_SECONDS", 0)
+    pauses = (0.0,) * len(writer._PAUSES)
+    monkeypatch.setattr(writer, "_PAUSES", pauses)
     events_rows = services.turns._events
-    monkeypatch.setattr(events_rows, "append", failing(events_rows.append, times=3))
+    monkeypatch.setattr(events_rows, "append", failing(events_rows.append, times=len(pauses) + 1))
 
     events = await stream(live_ana, f"{conversation}/turns", {"content": "Hello", "model": "local:tokens"})
 

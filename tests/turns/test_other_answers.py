@@ -1,13 +1,18 @@
 """Regenerated answers, edited questions, turns that are run again: numbers without gaps, histories exact."""
 
 import asyncio
+from collections import Counter
 from typing import Any
 
 import httpx
 import pytest
 from bson import ObjectId
+from pymongo.errors import AutoReconnect
 
+from app.conversations.model import Conversation, Message
+from app.services import Services
 from app.turns import exchange
+from tests.conftest import Person
 from tests.streams import joined, stream
 from tests.turns.conftest import messages_of, new_conversation, stored_turns
 from tests.upstream import TOKENS, Upstream, answer
@@ -16,6 +21,7 @@ pytestmark = pytest.mark.mongod
 
 ANSWER = "".join(TOKENS)
 KEY = {"Idempotency-Key": "once"}
+LONG = 4000
 
 
 @pytest.fixture
@@ -235,3 +241,62 @@ async def test_a_turn_that_is_complete_or_past_is_not_run_again(
 
     assert [response.status_code for response in responses] == [409, 409, 404, 404]
     assert [response.json().get("reason") for response in responses[:2]] == ["not_retryable", "gone_on"]
+
+
+async def long_conversation(services: Services, person: Person) -> tuple[str, ObjectId]:
+    """One with LONG messages; answers its path and the id of its first one."""
+    conversation = Conversation(owner_id=person.id, model="local:tokens", last_seq=LONG, message_count=LONG)
+    messages = [
+        Message(
+            conversation_id=conversation.id,
+            owner_id=person.id,
+            seq=seq,
+            role="user" if seq % 2 else "assistant",
+            content=f"word {seq}",
+        )
+        for seq in range(1, LONG + 1)
+    ]
+    await services.conversations.rows.insert_many([conversation])
+    await services.conversations.messages.insert_many(messages)
+    return f"/api/conversations/{conversation.id}", messages[0].id
+
+
+async def stored_statuses(conversation: str) -> Counter[str]:
+    rows = Message.get_pymongo_collection().find({"conversation_id": ObjectId(conversation.rpartition("/")[2])})
+    return Counter([row["status"] async for row in rows])
+
+
+async def test_a_question_far_back_is_replaced_with_all_that_followed(
+    ana: Person, as_ana: httpx.AsyncClient, services: Services, upstream: Upstream
+) -> None:
+    """More than a transaction could take: 1.5 ms a message, because each is moved in several indexes."""
+    path, first = await long_conversation(services, ana)
+
+    turn = await ask(as_ana, path, "better", replaces=str(first))
+
+    assert turn["user_message"]["seq"] == LONG + 1
+    assert await stored_statuses(path) == {"superseded": LONG, "complete": 2}
+    assert history(upstream) == ["better"]
+    versions = await Message.get_pymongo_collection().distinct("version", {"status": "superseded"})
+    assert versions == [2], "who looks for changes finds them"
+
+
+async def test_what_a_lost_process_has_left_of_it_is_done_before_the_conversation_goes_on(
+    ana: Person, as_ana: httpx.AsyncClient, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, first = await long_conversation(services, ana)
+    messages = services.conversations.messages
+    supersede = messages.supersede
+
+    async def lost(*args: Any, **options: Any) -> None:
+        raise AutoReconnect("the database went away")
+
+    monkeypatch.setattr(messages, "supersede", lost)
+    refused = await as_ana.post(f"{path}/turns", json={"content": "better", "replaces": str(first)})
+    assert refused.status_code == 503
+    assert await stored_statuses(path) == {"complete": LONG + 1, "streaming": 1}
+
+    monkeypatch.setattr(messages, "supersede", supersede)
+    for _ in range(2):
+        await services.housekeeping._sweep()
+    assert await stored_statuses(path) == {"superseded": LONG, "complete": 1, "interrupted": 1}

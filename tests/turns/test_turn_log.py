@@ -6,13 +6,15 @@ from typing import Any
 
 import pytest
 from bson import ObjectId
-from pymongo.errors import AutoReconnect
+from pymongo.errors import AutoReconnect, OperationFailure
 
 from app.kit.repository import Row
 from app.turns import writer
 from app.turns.events import Event, EventRepository, LogTaken, delta
 from app.turns.log import BATCH, TurnLog, events_of
 from app.turns.writer import LogWriter, OwnLog
+
+NO_PAUSES = (0.0,) * len(writer._PAUSES)
 
 
 class Store(EventRepository):
@@ -215,8 +217,8 @@ async def test_a_follower_that_left_costs_nothing(logs: LogWriter) -> None:
 async def test_a_write_that_seems_to_fail_is_made_again_and_happens_once(
     store: Store, logs: LogWriter, monkeypatch: pytest.MonkeyPatch, is_stored: bool
 ) -> None:
-    monkeypatch.setattr(writer, "_PAUSE_SECONDS", 0)
-    store.faults = [(AutoReconnect("gone"), is_stored), (AutoReconnect("gone"), False)]
+    monkeypatch.setattr(writer, "_PAUSES", NO_PAUSES)
+    store.faults = [(AutoReconnect("gone"), is_stored), *[(OperationFailure("no keys yet", 211), False)] * 2]
     log = begin(logs)
     log.write("word")
     await until_text(log, "word")
@@ -228,9 +230,9 @@ async def test_a_write_that_seems_to_fail_is_made_again_and_happens_once(
 async def test_what_cannot_be_stored_is_never_shown(
     store: Store, logs: LogWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer, "_PAUSE_SECONDS", 0)
+    monkeypatch.setattr(writer, "_PAUSES", NO_PAUSES)
     error = AutoReconnect("gone")
-    store.faults = [(error, False)] * 3
+    store.faults = [(error, False)] * (len(NO_PAUSES) + 1)
     log = begin(logs)
     log.write("word")
 

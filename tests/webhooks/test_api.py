@@ -12,11 +12,12 @@ from app.config import Settings
 from app.conversations.resource import CONVERSATIONS, MESSAGES
 from app.conversations.schemas import ConversationRead
 from app.exports.resource import EXPORTS
+from app.exports.schemas import ExportRead
 from app.services import Services
 from app.turns.resource import TURNS
 from app.turns.schemas import TurnBrief
 from app.webhooks.model import EventType, NoticeType
-from app.webhooks.payloads import ToldExport, ToldMessage
+from app.webhooks.payloads import ToldMessage
 from tests.api.calls import fields_at_fault, items, new_conversation, say
 from tests.conftest import Person
 from tests.webhooks.conftest import log_of, shown, subscribe
@@ -187,7 +188,7 @@ async def test_what_is_removed_for_good_is_in_no_delivery(
         (ConversationRead, set(CONVERSATIONS.members)),
         (ToldMessage, {*MESSAGES.members, "omitted"}),
         (TurnBrief, set(TURNS.members)),
-        (ToldExport, {*EXPORTS.members, "file"}),
+        (ExportRead, {*EXPORTS.members, "file"}),
     ],
 )
 def test_what_is_described_is_what_is_sent(payload: type[BaseModel], members: set[str]) -> None:

@@ -78,9 +78,8 @@ async def _chosen(pieces: AsyncGenerator[Piece, None], choose: Callable[[Piece],
 
 def prepare_training(source: TranscriptSource, listing: Listing, request: TrainingRequest) -> TrainingData:
     """What the request asks for. Raises Invalid naming every option at fault."""
-    faults = check_training(request)
-    if faults:
-        raise Invalid("; ".join(f"{each.field}: {each.message}" for each in faults), fields=faults)
+    if faults := check_training(request):
+        raise Invalid.of(faults)
     options = TrainingOptions(
         min_rating=_min_rating(request.min_rating) or "unrated",
         include_system=request.include_system,

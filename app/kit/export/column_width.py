@@ -30,18 +30,16 @@ class SampledWidths:
         self._widest = list(self._shown)
         self._rows = 0
 
-    @property
-    def are_wanted(self) -> bool:
-        """Whether further rows would be looked at."""
-        return self._rows < SAMPLE_ROWS
-
-    def see(self, cells: Sequence[Cell]) -> None:
-        if not self.are_wanted:
+    def see(self, columns: Sequence[Sequence[Cell]]) -> None:
+        """Look at the next rows, of which the cells of each column are given."""
+        wanted = SAMPLE_ROWS - self._rows
+        if wanted <= 0:
             return
-        self._rows += 1
-        for column, cell in enumerate(cells):
-            if cell is not None and not (self._shown[column] and isinstance(cell, float)):
-                self._widest[column] = max(self._widest[column], _width(str(cell)))
+        self._rows += len(columns[0])
+        for index, column in enumerate(columns):
+            for cell in column[:wanted]:
+                if cell is not None and not (self._shown[index] and isinstance(cell, float)):
+                    self._widest[index] = max(self._widest[index], _width(str(cell)))
 
     def width(self, column: int) -> int:
         """Characters: the widest value with room on both sides."""

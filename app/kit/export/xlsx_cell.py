@@ -10,11 +10,12 @@
 
 import math
 import re
-from collections.abc import Mapping
-from datetime import UTC, date, datetime, timedelta
-from functools import partial
+from collections.abc import Callable, Mapping
+from datetime import date, datetime, timedelta
 from typing import TypeAlias
 from zoneinfo import ZoneInfo
+
+from bson.tz_util import utc
 
 from app.kit.export.value import PLAIN, Encoder, Encoders, encodable, instant_text_in, json_text, local, stored_date
 from app.kit.resource import Kind
@@ -26,8 +27,9 @@ ALWAYS_FITS = CELL_UNITS // 2
 """Characters: a text of no more fits a cell whatever they are, since none takes more than two UTF-16 units."""
 _EXACT_INTEGER = 10**15
 _DAY = timedelta(days=1)
-_EPOCH = datetime(1899, 12, 30, tzinfo=UTC)
-_FIRST_RIGHT_DAY = datetime(1900, 3, 1, tzinfo=UTC)
+_EPOCH = datetime(1899, 12, 30)  # noqa: DTZ001 - a sheet knows no zones
+_UTC_EPOCH = _EPOCH.replace(tzinfo=utc)
+_FIRST_RIGHT_DAY = 61
 _ILLEGAL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 _LINE_BREAK = re.compile("\r\n?")
 _ESCAPE_LIKE = re.compile("_(?=x[0-9A-Fa-f]{4}_)")
@@ -74,14 +76,22 @@ def _number(value: float) -> Cell:
     return value if math.isfinite(value) else str(value)
 
 
-def _instant(zone: ZoneInfo, value: datetime) -> Cell:
-    shown = local(value, zone).replace(tzinfo=UTC)
-    return (shown - _EPOCH) / _DAY if shown >= _FIRST_RIGHT_DAY else instant_text_in(zone)(value)
+def _instant_in(zone: ZoneInfo) -> Callable[[datetime], Cell]:
+    text, is_utc = instant_text_in(zone), zone.key == "UTC"
+
+    def cell(value: datetime) -> Cell:
+        if is_utc and value.tzinfo is utc:  # as the driver gives them: a quarter of the time
+            days = (value - _UTC_EPOCH) / _DAY
+        else:
+            days = (local(value, zone).replace(tzinfo=None) - _EPOCH) / _DAY
+        return days if days >= _FIRST_RIGHT_DAY else text(value)
+
+    return cell
 
 
 def _date(value: date) -> Cell:
-    midnight = datetime(value.year, value.month, value.day, tzinfo=UTC)
-    return (midnight - _EPOCH) / _DAY if midnight >= _FIRST_RIGHT_DAY else value.isoformat()
+    days = (datetime(value.year, value.month, value.day) - _EPOCH) / _DAY  # noqa: DTZ001
+    return days if days >= _FIRST_RIGHT_DAY else value.isoformat()
 
 
 def _date_text(text: str) -> Cell:
@@ -110,7 +120,7 @@ def encoders(kind: Kind, zone: ZoneInfo) -> Encoders:
     """The functions that make cells of a column of this kind: only columns of times show a number as a time."""
     if kind not in ("instant", "date"):
         return Encoders({**_ANY, datetime: instant_text_in(zone)})
-    times: dict[type, Encoder] = {**_ANY, datetime: partial(_instant, zone), date: _date, int: str, float: str}
+    times: dict[type, Encoder] = {**_ANY, datetime: _instant_in(zone), date: _date, int: str, float: str}
     if kind == "date":
         times[str] = _date_text
     return Encoders(times)
