@@ -1,11 +1,14 @@
-"""How to get in, as OpenAPI tells it: each route names one scheme with its scopes, and the others do as well."""
+"""How to get in, as OpenAPI tells it: each route names one scheme with its scopes, and the others do as well, and so
+do the roles that may do it (`x-roles`)."""
 
 from typing import Any
 
 from app.api.auth import TOKEN_PATH
 from app.api.deps import BEARER
 from app.auth.permissions import MEANINGS
+from app.auth.principal import ROLE_PERMISSIONS
 from app.kit.problems import problem_responses
+from app.users.model import ROLES
 
 _FLOW = {"tokenUrl": TOKEN_PATH, "refreshUrl": TOKEN_PATH, "scopes": dict(MEANINGS)}
 _OTHERS: dict[str, dict[str, Any]] = {
@@ -21,6 +24,8 @@ def add_credentials(openapi: dict[str, Any]) -> None:
     for path, operations in openapi["paths"].items():
         for operation in operations.values():
             if required := operation.get("security"):
-                operation["security"] = [*required, *({name: required[0][BEARER]} for name in _OTHERS)]
+                scopes = required[0][BEARER]
+                operation["security"] = [*required, *({name: scopes} for name in _OTHERS)]
+                operation["x-roles"] = [role for role in ROLES if ROLE_PERMISSIONS[role].issuperset(scopes)]
             if path.startswith("/api/") or required:
                 operation["responses"] = too_often | operation["responses"]  # requests, or wrong passwords

@@ -47,6 +47,30 @@ async def test_each_route_names_its_scope_in_every_way_to_get_in(anonymous: http
     assert set(form) == {"application/x-www-form-urlencoded"}
 
 
+async def test_what_is_made_leads_to_every_route_that_takes_its_id(anonymous: httpx.AsyncClient) -> None:
+    """Each link names an operation that is there, with parameters of its path and values that the answer has."""
+    document = (await anonymous.get("/openapi.json")).json()
+    paths = {each["operationId"]: path for path, methods in document["paths"].items() for each in methods.values()}
+    links = [
+        (path, link)
+        for path, methods in document["paths"].items()
+        for operation in methods.values()
+        for response in operation["responses"].values()
+        for link in response.get("links", {}).values()
+    ]
+
+    for _, link in links:
+        assert set(re.findall("{([a-z_]+)}", paths[link["operationId"]])) == set(link["parameters"])
+        assert set(link["parameters"].values()) <= {"$response.body#/id", "$request.path.id"}
+    reached = {paths[link["operationId"]] for _, link in links}
+    one_id = {path for path in paths.values() if re.findall("{([a-z_]+)}", path) == ["id"]}
+    never_made = {
+        path for path in one_id if re.match("/api/(audit|erasures|auth)/", path)
+    }  # by themselves, or signing in
+    assert one_id - reached == never_made | {"/api/hooks/{id}"} - reached
+    assert {"/api/conversations/{id}/turns", "/api/webhooks/{id}/deliveries/{delivery}/redeliver"} <= reached
+
+
 async def test_no_file_outside_the_assets_is_served(anonymous: httpx.AsyncClient) -> None:
     for path in ("/docs/assets/../main.py", "/docs/assets/%2e%2e/main.py", "/docs/assets/"):
         assert (await anonymous.get(path)).status_code in {401, 404}

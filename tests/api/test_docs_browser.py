@@ -12,6 +12,7 @@ from tests.conftest import Person
 pytestmark = [
     pytest.mark.mongod,
     pytest.mark.slow,
+    pytest.mark.timeout(300),  # a machine that is busy draws slowly
     pytest.mark.skipif(find_chromium() is None, reason=f"needs a Chromium: none of {', '.join(NAMES)} is on the PATH"),
 ]
 

@@ -59,6 +59,8 @@ def test_openapi_says_of_each_route_what_the_table_does(app: FastAPI) -> None:
             if route != "GET /metrics":  # has a key of its own beside the scope
                 assert all(each == expected for each in scopes), route
                 assert bool(scopes) == (need not in {"nothing", "signature"}), route
+                roles = [role for role in ROLES if set(expected) <= MAY[role]] if scopes else None
+                assert operation.get("x-roles") == roles, route
 
 
 def test_the_scopes_are_those_of_the_table() -> None:
