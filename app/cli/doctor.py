@@ -12,8 +12,8 @@ from rich.table import Table
 from app.cli.checks.copies import backups
 from app.cli.checks.encryption import encryption
 from app.cli.checks.finding import Check, Finding
-from app.cli.checks.machine import disk, open_files
-from app.cli.checks.members import clocks, on_members, oplog, replication, versions
+from app.cli.checks.machine import open_files
+from app.cli.checks.members import Judgement, clocks, disks, look_at_members, oplog, replication, versions
 from app.cli.running import DataOption, name_of, print_table, run
 from app.config import SECRETS_VARIABLE, Settings
 from app.database import DOCUMENTS, check_topology
@@ -36,7 +36,11 @@ def doctor(
     """
 
     async def work(services: Services) -> dict[str, Finding]:
-        return {name: await _looked(check, services) for name, check in _CHECKS.items()}
+        members = await look_at_members(services)
+        return {
+            name: _JUDGEMENTS[name](members) if name in _JUDGEMENTS else await _looked(_CHECKS[name], services)
+            for name in _ORDER
+        }
 
     findings = run(data, work, looks_only=True)
     is_well = all(finding.is_good for finding in findings.values())
@@ -143,12 +147,8 @@ async def _issuer(services: Services) -> Finding:
 
 _CHECKS: dict[str, Check] = {
     "Settings": _settings,
-    "Disk": disk,
     "Open files": open_files,
     "Database": _server,
-    "Versions": on_members(versions),
-    "Replication": on_members(replication),
-    "Clock": on_members(clocks),
     "Oplog": oplog,
     "TLS": encryption,
     "Migrations": _migrations,
@@ -159,3 +159,15 @@ _CHECKS: dict[str, Check] = {
     "Default model": _model,
     "Issuer": _issuer,
 }
+
+_JUDGEMENTS: dict[str, Judgement] = {
+    "Disk": disks,
+    "Versions": versions,
+    "Replication": replication,
+    "Clock": clocks,
+}
+"""Checks of what the members say, who are asked once."""
+
+_FIRST = ("Settings", "Open files", "Database")
+_ORDER = (*_FIRST, *_JUDGEMENTS, *(name for name in _CHECKS if name not in _FIRST))
+"""From the machine by way of the database to what is in it."""

@@ -20,6 +20,8 @@ from app.services import Services
 
 TO_BE_DONE = 3
 """The exit status of `--dry-run` when something is to be done."""
+_MOST_LISTED = 20
+"""Indexes that are listed one by one: a new database lacks all."""
 
 
 def migrate(
@@ -88,8 +90,11 @@ async def _list(services: Services) -> bool:
         state = _state(each, row, is_pending=each in pending)
         table.add_row(str(each.number), each.name, each.phase, state, row.get("version", ""), each.summary)
     print_table(table)
-    for found in await drift(DOCUMENTS):
-        print(f"Index {found}: {found.kind}.")
+    found = await drift(DOCUMENTS)
+    for each in found[:_MOST_LISTED]:
+        print(f"Index {each}: {each.kind}.")
+    if len(found) > _MOST_LISTED:
+        print(f"And {len(found) - _MOST_LISTED} more.")
     return any(each.phase != "contract" for each in pending)
 
 

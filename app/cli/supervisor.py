@@ -33,6 +33,8 @@ CLOSING_SECONDS = 15.0
 """What a worker may take to close what is open, after the drain timeout and the ends of its turns; then killed."""
 
 
+_TOLD = (0, -signal.SIGTERM)
+"""How a worker ends that was told to; the second one had not begun to listen."""
 _SOURCE = str(Path(__file__).resolve().parents[2])
 
 
@@ -62,10 +64,12 @@ class Supervisor:
         self._welcome = welcome
         self._living: dict[int, _Worker] = {}
         self._stopping = asyncio.Event()
+        self._has_failed = False
         self._folder = Path()
 
     async def run(self) -> int:
-        """Return when all workers have ended: 0 when they were told to, the first one's status when it cannot start."""
+        """Return when all workers have ended: 0 when they did as they were told, 1 when one did not, the first one's
+        status when it cannot start."""
         async with AsyncExitStack() as stack:
             self._folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="verbatim-metrics-")))
             on_signals(self._stop)
@@ -81,7 +85,7 @@ class Supervisor:
             async with asyncio.TaskGroup() as tasks:
                 for number in range(1, self._settings.workers + 1):
                     tasks.create_task(self._keep(number, first if number == 1 else None))
-        return 0
+        return int(self._has_failed)
 
     async def _keep(self, number: int, worker: _Worker | None) -> None:
         """Have this worker live until all are to stop. `worker`: the one that does."""
@@ -93,6 +97,7 @@ class Supervisor:
             status = await self._ended(number, worker)
             worker = None
             if self._stopping.is_set():
+                self._has_failed |= status not in _TOLD
                 return
             deaths = 1 if clock() - started >= SETTLED_SECONDS else deaths + 1
             pause = min(FIRST_PAUSE * 2 ** (deaths - 1), LONGEST_PAUSE)

@@ -30,6 +30,10 @@ def test_members_that_are_well_are_told() -> None:
     assert clocks(members).is_good
     assert disks(members).is_good
     assert versions(members).is_good
+    assert "7.0.1" in versions(members).sentence
+    old = versions([member(version="6.0.5")])
+    assert old.is_good
+    assert "MongoDB 6.0 gets no more fixes since July 2025" in old.sentence
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 from pymongo.asynchronous.database import AsyncDatabase
 
 from app.database import Database
+from app.migrations.registry import MIGRATIONS
 from app.migrations.runner import Migrations
 from tests.migrations import shapes
 from tests.migrations.conftest import Commands
@@ -20,6 +21,7 @@ pytestmark = [pytest.mark.mongod, pytest.mark.slow]
 
 Rows = AsyncDatabase[dict[str, Any]]
 LATER_FIELDS = 4
+AT_STARTS = [each.number for each in MIGRATIONS if each.phase != "contract"]
 TURNS = 20_000
 
 
@@ -70,7 +72,7 @@ async def test_of_four_one_migrates_and_when_it_is_killed_another_goes_on(rows: 
     assert sum("(later_fields)" in line for each in printed for line in each.splitlines() if line[:5] == "Done:") == 1
     assert await unmigrated(rows) == 0
     runs = {row["_id"]: row["runs"] for row in await rows["migrations"].find({"runs": {"$gt": 0}}).to_list()}
-    assert runs == {1: 1, 2: 1, 3: 1, LATER_FIELDS: 2}
+    assert runs == {**dict.fromkeys(AT_STARTS, 1), LATER_FIELDS: 2}
 
 
 async def test_ctrl_c_ends_it_cleanly_and_it_goes_on(rows: Rows, commands: Commands) -> None:
@@ -85,7 +87,7 @@ async def test_ctrl_c_ends_it_cleanly_and_it_goes_on(rows: Rows, commands: Comma
     assert 0 < await unmigrated(rows) < TURNS // 4
     assert "running (" in await commands.run("migrate", "--dry-run", status=3)
 
-    assert "Done: 4 (later_fields)." in await commands.run("migrate")
+    assert "Done: 4 (later_fields)" in await commands.run("migrate")
     assert await unmigrated(rows) == 0
 
 

@@ -4,11 +4,11 @@ What a member says of itself (`hello`) needs no privilege, and the size of its d
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+import platform
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import pymongo
 from pymongo import AsyncMongoClient
@@ -31,6 +31,7 @@ _FULL = 0.9
 _UNAUTHORIZED = 13
 _KEPT_OPTIONS = ("tls", "auth", "ssl")
 
+Judgement = Callable[[Sequence["Member"]], Finding]
 Client = AsyncMongoClient[dict[str, Any]]
 
 
@@ -49,20 +50,11 @@ class Member:
 
 
 async def look_at_members(services: Services) -> list[Member]:
-    """All members, asked at the same time and once; a sharded cluster's routers in their place."""
+    """All members, asked at the same time; a sharded cluster's routers in their place."""
     client = services.database.client
-    if client not in _looked:
-        _looked[client] = await _look_at_all(services, client)
-    return _looked[client]
-
-
-_looked: WeakKeyDictionary[Client, list[Member]] = WeakKeyDictionary()
-
-
-async def _look_at_all(services: Services, client: Client) -> list[Member]:
     addresses = [address for address in client.topology_description.server_descriptions() if address[1] is not None]
     if len(addresses) < 2:
-        return [await _look(client, "the only one", services.settings.database)]
+        return [await _look(client, "the database", services.settings.database)]
     settings = services.settings
     return list(await asyncio.gather(*(_look_at(settings, f"{host}:{port}") for host, port in sorted(addresses))))
 
@@ -130,15 +122,6 @@ def _state(hello: dict[str, Any]) -> str:
     return next((state for field, state in states.items() if hello.get(field)), "neither primary nor secondary")
 
 
-def on_members(check: Callable[[Sequence[Member]], Finding]) -> Callable[[Services], Awaitable[Finding]]:
-    """A check of what the members have said."""
-
-    async def looked(services: Services) -> Finding:
-        return check(await look_at_members(services))
-
-    return looked
-
-
 def replication(members: Sequence[Member]) -> Finding:
     faults = [f"{each.address} is {each.state}{_because(each)}" for each in members if each.state not in _SOUND]
     primary = next((each for each in members if each.state == "primary"), None)
@@ -185,10 +168,17 @@ def disks(members: Sequence[Member]) -> Finding:
 def versions(members: Sequence[Member]) -> Finding:
     found = sorted({each.version for each in members if each.version})
     series = {version.rpartition(".")[0] for version in found}
-    told = f"MongoDB {', '.join(found)}; PyMongo {pymongo.version}"
+    told = f"MongoDB {', '.join(found)}; PyMongo {pymongo.version}; Python {platform.python_version()}"
     if len(series) > 1:
-        return Finding(False, f"{told}: bring all members to one version, then let servers go on")
+        return Finding(False, f"{told}: bring all members of the set to one version")
+    ended = [each for each in sorted(series) if each in _ENDS and _ENDS[each] < now().date()]
+    if ended:
+        return Finding(True, f"{told}; MongoDB {ended[0]} gets no more fixes since {_ENDS[ended[0]]:%B %Y}: upgrade it")
     return Finding(True, told)
+
+
+_ENDS = {"6.0": date(2025, 7, 31)}
+"""Until when MongoDB's makers have mended a version."""
 
 
 async def oplog(services: Services) -> Finding:
