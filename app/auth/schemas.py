@@ -9,7 +9,7 @@ from app.auth.permissions import PERMISSIONS, Permission
 from app.kit.schemas import ID, Input, Instant, Output
 
 _Tokens = Annotated[int, Field(ge=1, le=10**12)]
-_Dollars = Annotated[float, Field(gt=0, le=10**9, strict=False, allow_inf_nan=False)]
+_Dollars = Annotated[float, Field(gt=0, le=10**9, strict=True, allow_inf_nan=False)]
 
 
 class KeyQuota(Input):

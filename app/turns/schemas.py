@@ -9,7 +9,7 @@ from app.conversations.schemas import FaultRead, MessageRead, ModelName, UsageRe
 from app.kit.schemas import ID, Input, Metadata, Output
 from app.turns.model import TurnState
 
-Number = Annotated[float, Field(strict=False)]
+Number = Annotated[float, Field(strict=True)]
 Penalty = Annotated[Number, Field(ge=-2, le=2)]
 StopText = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
 ToolCallId = Annotated[str, StringConstraints(min_length=1, max_length=256)]

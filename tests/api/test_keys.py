@@ -23,6 +23,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"name": "k", "expires_at": "2100-01-01T00:00:00"}, "body.expires_at"),
     ({"name": "k", "expires_at": "tomorrow"}, "body.expires_at"),
     ({"name": "k", "user_id": "me"}, "body.user_id"),
+    ({"name": "k", "quota": {"cost_per_month": True}}, "body.quota.cost_per_month"),
+    ({"name": "k", "quota": {"cost_per_day": "1"}}, "body.quota.cost_per_day"),
     ({"name": "k", "key": "vb_chosen"}, "body.key"),
     ({"name": "k", "hash": "x"}, "body.hash"),
     ({"name": "k", "prefix": "x"}, "body.prefix"),

@@ -42,6 +42,8 @@ async def test_somebody_elses_conversation_is_not_there(
         ({"content": "Hi", "model": "no-such-model"}, "body.model"),
         ({"content": "Hi", "model": "local:"}, "body.model"),
         ({"content": "Hi", "temperature": 2.5}, "body.temperature"),
+        ({"content": "Hi", "temperature": True}, "body.temperature"),
+        ({"content": "Hi", "top_p": "1"}, "body.top_p"),
         ({"content": "Hi", "top_p": 0}, "body.top_p"),
         ({"content": "Hi", "max_tokens": 0}, "body.max_tokens"),
         ({"content": "Hi", "stream": "yes"}, "body.stream"),
