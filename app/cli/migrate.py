@@ -91,8 +91,8 @@ async def _list(services: Services) -> bool:
         table.add_row(str(each.number), each.name, each.phase, state, row.get("version", ""), each.summary)
     print_table(table)
     found = await drift(DOCUMENTS)
-    for each in found[:_MOST_LISTED]:
-        print(f"Index {each}: {each.kind}.")
+    for index in found[:_MOST_LISTED]:
+        print(f"Index {index}: {index.kind}.")
     if len(found) > _MOST_LISTED:
         print(f"And {len(found) - _MOST_LISTED} more.")
     return any(each.phase != "contract" for each in pending)

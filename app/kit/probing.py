@@ -19,6 +19,7 @@ class Probe:
         loop = asyncio.get_running_loop()
         if self._asking is None or (self._asking.done() and loop.time() >= self._until):
             self._asking = asyncio.create_task(self._asked(), name="probe")
+            self._asking.add_done_callback(_heard)
         await asyncio.shield(self._asking)
 
     async def _asked(self) -> None:
@@ -26,3 +27,9 @@ class Probe:
             await self._ask()
         finally:
             self._until = asyncio.get_running_loop().time() + self._seconds
+
+
+def _heard(task: "asyncio.Task[None]") -> None:
+    """Take the error of a task that nobody may wait for any more, which would be logged as forgotten otherwise."""
+    if not task.cancelled():
+        task.exception()

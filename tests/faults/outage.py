@@ -23,7 +23,7 @@ import psutil
 from tests.processes import ServerProcess
 from tests.turns.conftest import new_conversation
 
-CONVERSATIONS = 60
+CONVERSATIONS = 20
 
 
 @dataclass(frozen=True)

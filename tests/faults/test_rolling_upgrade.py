@@ -29,7 +29,7 @@ from tests.upstream import Upstream
 pytestmark = [pytest.mark.mongod, pytest.mark.slow]
 
 SERVERS = "ab"
-WRITES = 20
+WRITES = 12
 """Between two of the things that are done to the servers."""
 CADDY = shutil.which("caddy")
 
