@@ -25,7 +25,7 @@ from tests.processes import ADMIN_KEY, ServerProcess
 
 pytestmark = [pytest.mark.mongod, pytest.mark.slow, pytest.mark.timeout(300)]
 
-SEEDS, EXAMPLES, STEPS = 6, 6, 10
+SEEDS, EXAMPLES, STEPS = 12, 6, 10
 RULES = settings(
     max_examples=EXAMPLES,
     stateful_step_count=STEPS,
