@@ -20,8 +20,6 @@ from tests.faults.nursery import Nursery
 from tests.processes import ServerProcess
 
 _READY_SECONDS = 60.0
-_BACKGROUND = "MongoClient background task encountered an error:\nTraceback"
-"""The driver could not close a cursor of a member that has just started: it is gone anyhow."""
 
 
 class Servers:
@@ -98,7 +96,7 @@ class Servers:
         return self._running.pop(name)
 
     def _examine(self, name: str, server: ServerProcess) -> None:
-        before, found, after = server.log.replace(_BACKGROUND, "").partition("Traceback")
+        before, found, after = server.log.partition("Traceback")
         if found:
             self.faults.append(f"server {name} logged an error:\n{before[-500:]}{found}{after[:8000]}")
 

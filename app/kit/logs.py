@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import structlog
+from pymongo.errors import PyMongoError
 from structlog.contextvars import bind_contextvars, clear_contextvars, get_contextvars
 from structlog.typing import EventDict, FilteringBoundLogger, Processor
 
@@ -79,10 +80,22 @@ def configure_logs(
     root.setLevel(level.upper())
     for noisy in ("pymongo", "httpx", "httpcore", "aiohttp.access", "asyncio", "opentelemetry"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.getLogger("pymongo.client").addFilter(_in_one_line)
     # Its lines show query strings, where keys are put by mistake; ours about each request take their place.
     logging.getLogger("uvicorn.access").setLevel(logging.WARNING)
     # Its debug lines show the headers and the frames of WebSockets, keys and contents among them.
     logging.getLogger("uvicorn.error").setLevel(max(logging.INFO, root.level))
+
+
+def _in_one_line(record: logging.LogRecord) -> bool:
+    """What the driver's own tasks meet while members come and go is told as such errors are told elsewhere: without the
+    places in the code."""
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, PyMongoError):
+        record.msg, record.args = f"{record.getMessage()} {type(error).__name__}: {error}", None
+        record.exc_info = record.exc_text = None
+        record.levelno, record.levelname = logging.WARNING, "WARNING"
+    return True
 
 
 def _queued(file: LogFile, worker: int | None) -> QueuedFile:

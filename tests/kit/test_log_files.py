@@ -8,6 +8,8 @@ from typing import Literal
 
 import pytest
 import structlog
+from pymongo.errors import OperationFailure
+from pymongo.logger import _log_client_error
 
 from app.config import Settings
 from app.kit.errors import Unavailable
@@ -87,3 +89,22 @@ def test_json_goes_to_standard_output_and_lines_for_people_to_standard_error(
 def test_a_file_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="VERBATIM_LOG_FILE"):
         start_logs(Settings(_env_file=None, log_file=tmp_path / "missing" / "verbatim.log"))
+
+
+@pytest.mark.parametrize(
+    ("error", "is_one_line"),
+    [(OperationFailure("the cursor is gone", 211), True), (ZeroDivisionError("nobody has thought of it"), False)],
+)
+def test_what_the_drivers_own_tasks_meet_is_one_line(
+    capsys: pytest.CaptureFixture[str], error: Exception, is_one_line: bool
+) -> None:
+    configure_logs("info", "json", output="stdout")
+    try:
+        raise error
+    except (OperationFailure, ZeroDivisionError):
+        _log_client_error()
+    line = json.loads(capsys.readouterr().out)
+
+    assert str(error) in line["event"] + line.get("exception", "")
+    assert ("exception" not in line) is is_one_line
+    assert line["level"] == ("warning" if is_one_line else "error")
