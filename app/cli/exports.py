@@ -52,7 +52,10 @@ def export(
 
     async def work(services: Services) -> int:
         request = FileRequest(wanted, columns, raw=raw, tz=tz)
-        made = export_rows(services.sources, lambda _: EVERYTHING, table, listing, request)
+        try:
+            made = export_rows(services.sources, lambda _: EVERYTHING, table, listing, request)
+        except Invalid as error:
+            raise Invalid(error.detail.replace("query.", "--")) from error
         with console.status(f"Writing {escape(output.name)}"):
             return await _save(made, output)
 

@@ -13,7 +13,7 @@ from pymongo.errors import DuplicateKeyError
 
 from app.conversations.repository import SUPERSEDED_AT_ONCE
 from app.conversations.service import ConversationService
-from app.kit.errors import IdempotencyKeyReused, NotFound, TurnInProgress
+from app.kit.errors import IdempotencyKeyReused, NotFound, TurnInProgress, VerbatimError
 from app.kit.idempotency import fingerprint
 from app.kit.locks import KeyedLocks
 from app.kit.repository import Row, Scope
@@ -127,8 +127,10 @@ class Beginnings:
                 return earlier
             try:
                 return await self._begin(scope, conversation, ask, payer, keyed, cancel)
-            except (DuplicateKeyError, TurnInProgress):
-                if earlier := await self._find_earlier(keyed):  # another process was faster
+            except (DuplicateKeyError, VerbatimError):
+                # Another process was faster. What stands in the way may be this very request's doing, of a process that
+                # died over it: an answer that is superseded already, or a turn that runs.
+                if earlier := await self._find_earlier(keyed):
                     return earlier
                 raise
 

@@ -16,7 +16,8 @@ from app.backups.loading import Loading
 from app.backups.saving import Saved, Saving
 from app.backups.source import Source
 from app.backups.target import Target
-from app.database import CLIENT_OPTIONS
+from app.database import CLIENT_OPTIONS, prepare
+from app.database import Database as OpenDatabase
 
 Database = AsyncDatabase[dict[str, Any]]
 RAW: bson.CodecOptions[RawBSONDocument] = bson.CodecOptions(document_class=RawBSONDocument)
@@ -41,11 +42,12 @@ async def saved(client: AsyncMongoClient[dict[str, Any]]) -> AsyncIterator[Datab
 
 
 @pytest.fixture
-async def restored(client: AsyncMongoClient[dict[str, Any]]) -> AsyncIterator[Database]:
-    """An empty database to restore."""
+async def restored(client: AsyncMongoClient[dict[str, Any]], database: OpenDatabase) -> AsyncIterator[Database]:
+    """An empty database to restore. Whoever makes sure that servers take it binds the models to it until the end."""
     await client.drop_database("verbatim_test_restored")
     yield client["verbatim_test_restored"]
     await client.drop_database("verbatim_test_restored")
+    await prepare(database.client, database.name)
 
 
 async def save(source: Source) -> tuple[bytes, Saved]:

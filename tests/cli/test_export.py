@@ -60,7 +60,7 @@ def test_users_conversations_and_turns_are_exported_too(filled: Verbatim) -> Non
         (("-o", "there.csv"), "verbatim: there.csv exists; say --force to replace it."),
         (("-o", "all.txt"), "verbatim: The ending of all.txt names no format; say --format csv, xlsx, jsonl, parquet."),
         (("-o", "absent/all.csv"), "verbatim: absent/all.csv cannot be written: No such file or directory."),
-        (("-o", "all.csv", "--columns", "secret"), "verbatim: columns has no 'secret'; there are id, "),
+        (("-o", "all.csv", "--columns", "secret"), "verbatim: --columns: has no 'secret'; there are id, "),
         (("-o", "all.csv", "--filter", "nonsense"), "verbatim: --filter nonsense: write it as name=value."),
         (("-o", "all.csv", "--filter", "limit=5"), "verbatim: --filter limit: is not a parameter of this list"),
         (("-o", "all.csv", "--filter", "q=(", "--filter", "match=regex"), "verbatim: "),

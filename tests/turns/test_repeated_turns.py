@@ -1,14 +1,16 @@
 """`Idempotency-Key`: one turn, however often it is asked for."""
 
 import asyncio
+from typing import Any
 
 import httpx
 import pytest
 
+from app.kit.repository import Row
 from app.services import Services
 from tests.streams import events_of, joined, stream, streaming
 from tests.turns.conftest import ended, messages_of, new_conversation, stored_turns
-from tests.upstream import TOKENS, Upstream
+from tests.upstream import TOKENS, Upstream, answer
 
 pytestmark = pytest.mark.mongod
 
@@ -159,3 +161,29 @@ async def test_a_key_is_no_way_to_somebody_elses_turn(
     await ended(services, first.headers["location"])
 
     assert (await as_ben.post(f"{conversation}/turns", json={"content": "Hi"}, headers=KEY)).status_code == 404
+
+
+async def test_what_stands_in_the_way_of_a_repeated_request_may_be_its_own_turn(
+    as_ana: httpx.AsyncClient,
+    conversation: str,
+    upstream: Upstream,
+    services: Services,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A process was killed between its commit and its answer; the next one looked for the key before the commit."""
+    failed = await as_ana.post(f"{conversation}/turns", json={"content": "Hi", "model": "local:500"})
+    upstream.script["500"] = answer(["Now"])
+    first = await as_ana.post(f"{failed.headers['location']}/retry", headers=KEY)
+    find, looked = services.turns.rows.find_by_key, 0
+
+    async def find_late(*arguments: Any) -> Row | None:
+        nonlocal looked
+        looked += 1
+        return None if looked == 1 else await find(*arguments)
+
+    monkeypatch.setattr(services.turns.rows, "find_by_key", find_late)
+    second = await as_ana.post(f"{failed.headers['location']}/retry", headers=KEY)
+
+    assert (first.status_code, second.status_code) == (201, 201), second.text
+    assert second.json() == first.json()
+    assert looked == 2
