@@ -8,6 +8,9 @@ MAX_MESSAGE_BYTES = 1024 * 1024
 ENDING_SECONDS = 5.0
 """How long a connection that has ended here may take to take what was sent last."""
 
+GOODBYE_SECONDS = 2.0
+"""How long the session of a connection may take to say that the server stops."""
+
 
 class SocketProtocol(WebSocketsSansIOProtocol):
     """uvicorn's own, which waits without limit for a peer that does not read to take the rest."""
@@ -17,6 +20,13 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         self._end_in_time()
 
     def shutdown(self) -> None:
+        if self.handshake_complete and not self.close_sent:
+            # The session tells its client to come again, and closes. On a busy machine this would come first.
+            self.loop.call_later(GOODBYE_SECONDS, self._shut_down)
+        else:
+            self._shut_down()
+
+    def _shut_down(self) -> None:
         super().shutdown()
         self._end_in_time()
 
