@@ -21,6 +21,7 @@ from pymongo.errors import PyMongoError
 
 from app.mongod.failures import INSTALL, MongodUnavailable, explain
 from app.mongod.folder import DataFolder, FileLock, Status, read_end
+from app.mongod.memory import cache_gib
 from app.mongod.replica_set import REPLICA_SET, choose_socket, is_listening, make_primary
 
 _GRACE = 1.0  # seconds without users until mongod is stopped: a reload or the next command finds it running
@@ -126,7 +127,7 @@ class Keeper:
             *("--logpath", str(self._folder.log), "--logappend"),
             *("--bind_ip", self._status.socket, "--nounixsocket"),  # this socket only: no port, nothing in /tmp
             *("--replSet", REPLICA_SET, "--oplogSize", "64"),
-            *("--wiredTigerCacheSizeGB", "0.25"),
+            *("--wiredTigerCacheSizeGB", str(cache_gib())),
             *("--wiredTigerEngineConfigString", "log=(file_max=16MB,prealloc=false)"),  # 15 MB of disk, not 315
             *("--setParameter", "diagnosticDataCollectionEnabled=false"),
             # For so long (and half as long again) a killed writer's open transaction blocks its conversation: well
