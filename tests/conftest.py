@@ -72,6 +72,8 @@ async def mongo_uri(request: pytest.FixtureRequest, tmp_path_factory: pytest.Tem
         yield given
         return
     async with EmbeddedMongod(tmp_path_factory.mktemp("mongod"), find_mongod(None)) as uri:
+        async with AsyncMongoClient[Any](uri) as client:  # all tests write to its log, which `doctor` would find short
+            await client.admin.command("replSetResizeOplog", size=16_000.0)
         yield uri
 
 

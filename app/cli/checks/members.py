@@ -199,6 +199,6 @@ async def oplog(services: Services) -> Finding:
     if stats["size"] < _FULL * stats["maxSize"]:
         return Finding(True, f"{told}; it is not full yet")
     return Finding(
-        hours >= _LEAST_OPLOG_HOURS or len(services.database.client.nodes) == 1,  # no member has to catch up with it
+        hours >= _LEAST_OPLOG_HOURS,
         told if hours >= OPLOG_HOURS else f"{told}: make it larger (replSetResizeOplog), or webhooks may miss events",
     )
