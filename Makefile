@@ -29,7 +29,7 @@ run: $(STAMP) ## Start MongoDB and the API on http://127.0.0.1:8000 (data under 
 	@$(BIN)/verbatim serve
 
 test: $(STAMP) ## Run every test on a real mongod, or on several: one a processor
-	@$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
+	@$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 check: $(STAMP) ## Format, lint, types, the layers' contract, pins and licences
 	@$(BIN)/ruff format --check .

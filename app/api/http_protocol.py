@@ -46,7 +46,14 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _begin_head(self) -> None:
         self._head_bytes = 0
-        self._head_timer = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
+        self._head_timer = self.loop.call_later(HEAD_SECONDS, self._on_late_head)
+
+    def _on_late_head(self) -> None:
+        """End the connection, but not under an answer that is still on its way to whoever began to ask again."""
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.abort()
+        else:
+            self._head_timer = self.loop.call_later(HEAD_SECONDS, self._on_late_head)
 
     def _end_head(self) -> None:
         if self._head_timer is not None:

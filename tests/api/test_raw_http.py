@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
 from app.api import http_protocol
 from app.kit import middleware
@@ -74,6 +75,20 @@ async def test_a_second_head_has_to_end_too(line: Line, ana: Person, monkeypatch
     monkeypatch.setattr(http_protocol, "HEAD_SECONDS", 0.5)
     await line.send(f"{LISTED}Authorization: Bearer {ana.key}\r\n\r\n")
     await line.send(LISTED)
+
+    assert statuses(await line.rest()) == [200]
+
+
+async def test_a_second_head_does_not_end_the_first_ones_answer(
+    app: FastAPI, line: Line, ana: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def slow() -> None:
+        monkeypatch.setattr(http_protocol, "HEAD_SECONDS", 0.02)
+        await line.send(LISTED)
+        await asyncio.sleep(10 * http_protocol.HEAD_SECONDS)
+
+    app.add_api_route("/slow", slow)
+    await line.send(f"GET /slow HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {ana.key}\r\n\r\n")
 
     assert statuses(await line.rest()) == [200]
 
