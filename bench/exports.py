@@ -64,7 +64,7 @@ async def exports(arena: Arena) -> Sequence[Table]:
     _add(made, f"{' + '.join(_TOGETHER)} at once", rows * len(_TOGETHER), run, cursor_speed, probe)
     for way in WAYS:
         arena.console.print(f"Exports: textbook {way} ...", style="dim")
-        _add(made, f"textbook: {WAYS[way].__doc__}", rows, await _textbook(arena, way), cursor_speed)
+        _add(made, f"textbook: {WAYS[way].title}", rows, await _textbook(arena, way), cursor_speed)
     return [made]
 
 

@@ -82,7 +82,8 @@ class Texts:
             "case-sensitive word, medium": [
                 Question(word, case_sensitive=True) for word in self._within(self._names, self._medium)
             ],
-            "regex with a literal": [Question(f"{word}.*[0-9]", "regex") for word in self._literals()],
+            "regex with a literal, and a digit": [Question(f"{word}.*[0-9]", "regex") for word in self._literals()],
+            "regex with a literal, at the start": [Question(f"^{word}", "regex") for word in self._literals()],
             "regex without": [Question(pattern, "regex") for pattern in _WITHOUT_LITERAL],
         }
         found = {name: list(questions) for name, questions in strings.items()}
@@ -118,7 +119,7 @@ class Texts:
         return self._first(words, lambda string: self._holding(string) > len(self._texts) // 10)
 
     def _literals(self) -> list[str]:
-        """Medium words, and as many pairs of Chinese characters, beside which there are more digits."""
+        """Medium words, and as many pairs of Chinese characters."""
         return [
             *self._within(self._words, self._medium)[: EACH // 2],
             *self._within(self._han_pairs, self._medium)[: EACH // 2],

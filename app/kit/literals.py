@@ -6,7 +6,7 @@ All texts are folded, so whether a part of a pattern tells capitals from small l
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from itertools import takewhile
@@ -62,6 +62,18 @@ def _exact(text: str) -> _Part:
 
 def _character(character: str) -> _Part:
     return _exact(fold(character)) if is_foldable(character) else _ANYTHING
+
+
+def _one_character_of(characters: Iterable[str]) -> _Part:
+    """Any one of these, in a pattern that may take capitals for small letters."""
+    return _one_of([_character(each) for each in characters] or [_ANYTHING])
+
+
+def _range(first: str, last: str) -> str:
+    """The characters from one to another; none when they are many, or it is not two that stand there."""
+    if len(first) != 1 or len(last) != 1 or ord(last) - ord(first) >= MAX_ALTERNATIVES:
+        return ""
+    return "".join(map(chr, range(ord(first), ord(last) + 1)))
 
 
 def _then(first: _Part, second: _Part) -> _Part:
@@ -123,9 +135,18 @@ _SETTING = re.compile(r"\?[ims]*(?:-[ims]+)?\)")
 _GROUP = re.compile(r"\?(?:[ims]*(?:-[ims]+)?:|>|P?<[A-Za-z_][A-Za-z_0-9]{0,30}>)")
 _HEXADECIMAL = re.compile(r"([0-9A-Fa-f]{2})|\{([0-9A-Fa-f]{1,6})\}")
 _BACK_REFERENCE = re.compile(r"[1-9](?![0-9])")
-_CONTROLS: Mapping[str, str] = {"t": "\t", "n": "\n", "r": "\r", "f": "\f", "a": "\a", "e": "\x1b"}
-_BETWEEN_CHARACTERS = frozenset("bBAzZ")
-_KINDS_OF_CHARACTER = frozenset("dDwWsShHvV")
+_BETWEEN_CHARACTERS = re.compile("[bBAzZ]")
+_UP_TO = re.compile(r"-(?!\])")
+_ESCAPED: Mapping[str, str] = {
+    "t": "\t",
+    "n": "\n",
+    "r": "\r",
+    "f": "\f",
+    "a": "\a",
+    "e": "\x1b",
+    "d": "0123456789",
+    **dict.fromkeys("DwWsShHvV", ""),
+}
 
 
 class _Parser:
@@ -193,37 +214,43 @@ class _Parser:
         return _NOTHING if is_lookaround else part
 
     def _class(self) -> _Part:
-        """Of one character, if it is one but for its case; else of any."""
+        """One of its characters, if they are few."""
         is_negated = self._take("^")
-        members = [self._member()]
+        members = [self._members()]
         while not self._take("]"):
-            members.append(self._member())
-        part = members[0]
-        return part if not is_negated and all(member == part for member in members) else _ANYTHING
+            members.append(self._members())
+        return _ANYTHING if is_negated or not all(members) else _one_character_of("".join(members))
 
-    def _member(self) -> _Part:
+    def _members(self) -> str:
+        """A character of a class, or those of a range or a kind; none when they are many."""
+        first = self._member()
+        return _range(first, self._member()) if self._match(_UP_TO) else first
+
+    def _member(self) -> str:
         character = self._next()
         if character == "\\":
-            return self._escape(in_class=True)
+            return self._escaped()
         if character == "[" and self._pattern[self._at : self._at + 1] in (":", ".", "="):
             raise _NotUnderstood
-        return _character(character)
+        return character
 
-    def _escape(self, *, in_class: bool = False) -> _Part:
-        if not in_class and self._match(_BACK_REFERENCE):
+    def _escape(self) -> _Part:
+        if self._match(_BACK_REFERENCE):
             return _ANYTHING
+        if self._match(_BETWEEN_CHARACTERS):
+            return _NOTHING
+        return _one_character_of(self._escaped())
+
+    def _escaped(self) -> str:
+        """The character that is meant behind a backslash, or those of a kind; none when they are many."""
         letter = self._next()
         if not (letter.isascii() and letter.isalnum()):
-            return _character(letter)
-        if letter in _KINDS_OF_CHARACTER:
-            return _ANYTHING
-        if letter in _BETWEEN_CHARACTERS and not in_class:
-            return _NOTHING
+            return letter
         if letter == "x":
-            return _character(self._hexadecimal())
-        if letter in _CONTROLS:
-            return _character(_CONTROLS[letter])
-        raise _NotUnderstood
+            return self._hexadecimal()
+        if letter not in _ESCAPED:
+            raise _NotUnderstood
+        return _ESCAPED[letter]
 
     def _hexadecimal(self) -> str:
         found = self._match(_HEXADECIMAL)

@@ -57,7 +57,7 @@ class Search:
     @cached_property
     def indexed_condition(self) -> Condition:
         """The same, with what the index of the windows answers before the rows are asked."""
-        return {**_within_reach(self.needs), **self.condition} if self.has_windows else self.condition
+        return {**may_contain(self._telling_needs), **self.condition} if self.is_narrowed else self.condition
 
     @cached_property
     def needs(self) -> Sequence[Need]:
@@ -67,7 +67,12 @@ class Search:
     @property
     def is_narrowed(self) -> bool:
         """Whether an index tells which rows cannot match."""
-        return self.has_windows and bool(self.needs)
+        return self.has_windows and bool(self._telling_needs)
+
+    @property
+    def _telling_needs(self) -> Sequence[Need]:
+        """Without those that are one of several letters: most texts have one, and the index would be read for each."""
+        return [need for need in self.needs if len(need) == 1 or any(len(text.encode()) > 1 for text in need)]
 
     @property
     def pattern(self) -> str:
@@ -89,11 +94,6 @@ class Search:
     @property
     def options(self) -> str:
         return "" if self.case_sensitive else "i"
-
-
-def _within_reach(needs: Sequence[Need]) -> Condition:
-    """The condition that the index answers before the rows are asked."""
-    return may_contain(needs) if needs else {}
 
 
 def _check(query: str) -> None:

@@ -12,7 +12,7 @@ from app.search.blocks import BLOCK_BITS, Block, Entry
 from app.search.postings import Ordinals
 from app.search.segments import Outline
 from app.search.store import Place
-from app.search.terms import LONG, group_term, owner_term, terms_of_literal
+from app.search.terms import DIGIT, LONG, group_term, owner_term, terms_of_literal
 
 _NEEDS = 3
 """At most so many needs are looked up; what else is needed is seen in the rows."""
@@ -27,6 +27,7 @@ NO_ROWS: Ordinals = np.zeros(0, np.uint32)
 
 Literals = tuple[tuple[bytes, ...], ...]
 """Alternatives, each as its terms."""
+_DIGITS: Literals = ((DIGIT,),)
 
 
 @dataclass(frozen=True)
@@ -38,13 +39,16 @@ class Sought:
 
     @classmethod
     def of(cls, needs: Sequence[Need], *, owner: ObjectId | None, group: ObjectId | None) -> "Sought | None":
-        """None when the index cannot tell: a literal of each need may be too short to have a term."""
-        found = [tuple(tuple(terms_of_literal(literal)) for literal in need) for need in needs]
-        usable = [literals for literals in found if all(literals)]
+        """None when the index cannot tell: a literal of each need may be too short to have a term. That a text has a
+        digit is worth knowing only beside something else."""
+        found = [tuple(dict.fromkeys(tuple(terms_of_literal(literal)) for literal in need)) for need in needs]
+        usable = list(dict.fromkeys(literals for literals in found if all(literals)))
+        if all(literals == _DIGITS for literals in usable):
+            return None
         always = [] if owner is None else [owner_term(owner)]
         if group is not None:
             always.append(group_term(group))
-        return cls(tuple(usable[:_NEEDS]), tuple(always)) if usable else None
+        return cls(tuple(usable[:_NEEDS]), tuple(always))
 
     def share(self, outline: Outline) -> float:
         """Which part of a segment's rows may be found, as far as the outline tells: more than that, or 0."""

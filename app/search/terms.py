@@ -4,8 +4,12 @@ At each place of the folded text begins one: of a character that can be a word o
 emoji) that character and the pair with the next one; of any other the three characters from there. What a text
 contains has no other terms than the text, so a row that lacks a term of what is sought cannot match. A text whose
 normal form is another has the terms of both.
+
+Parts of patterns like `[0-9]` have no such term, and nothing is as often asked for beside a word: a term of its own
+tells which texts have a digit.
 """
 
+import re
 from collections.abc import Iterable
 
 from bson import ObjectId
@@ -17,6 +21,11 @@ LONGEST_TEXT = 50_000
 
 LONG = b"\0l"
 """The term of long texts. No term of a text begins like those below: a NUL cannot be searched for."""
+
+_WITH_DIGIT = "\0d"
+DIGIT = _WITH_DIGIT.encode()
+"""The term of texts that have a digit, `0` to `9`."""
+_HAS_DIGIT = re.compile("[0-9]").search
 
 
 def owner_term(id: ObjectId) -> bytes:
@@ -35,14 +44,19 @@ def terms_of_text(text: str, form: str | None = None) -> Iterable[str]:
         return ()
     folded = fold(text)
     if folded.isascii():  # by far the fastest way
-        return {folded[start : start + 3] for start in range(len(folded) - 2)}
-    terms = _in_order(folded)
-    return terms if form is None else terms | _in_order(fold(form))
+        terms = {folded[start : start + 3] for start in range(len(folded) - 2)}
+    else:
+        terms = set(_in_order(folded)).union(() if form is None else _in_order(fold(form)))
+    if _HAS_DIGIT(text if form is None else form):
+        terms.add(_WITH_DIGIT)
+    return terms
 
 
 def terms_of_literal(folded: str) -> list[bytes]:
-    """What a text that contains the folded literal has, in the order of its places, each once."""
-    return [term.encode() for term in _in_order(folded)]
+    """What a text that contains the folded literal has, in the order of its places, each once. Of a literal that is too
+    short, with a digit in it, only that."""
+    terms = [term.encode() for term in _in_order(folded)]
+    return terms or [DIGIT] * (_HAS_DIGIT(folded) is not None)
 
 
 def _in_order(folded: str) -> dict[str, None]:

@@ -4,11 +4,14 @@ from bson import ObjectId
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.kit.literals import literals_of_pattern
+from app.kit.normal_form import form_to_store
 from app.kit.windows import fold
-from app.search.terms import LONG, LONGEST_TEXT, group_term, owner_term, terms_of_literal, terms_of_text
+from app.search.plans import Literals, Sought
+from app.search.terms import DIGIT, LONG, LONGEST_TEXT, group_term, owner_term, terms_of_literal, terms_of_text
 
 ID = ObjectId("0123456789abcdef01234567")
-mixed = st.text(st.one_of(st.sampled_from("abcE éß天气😀ｶ커K\0\u0301"), st.characters(exclude_categories=["Cs"])))
+mixed = st.text(st.one_of(st.sampled_from("abc12E éß天气😀ｶ커K\0\u0301"), st.characters(exclude_categories=["Cs"])))
 
 
 @given(mixed, st.data())
@@ -20,7 +23,15 @@ def test_a_part_of_a_text_has_no_other_terms_than_the_text(text: str, data: st.D
     for cased in (part, part.upper(), part.lower()):
         if fold(cased) in fold(text):
             assert set(terms_of_literal(fold(cased))) <= of_text
-    assert set(terms_of_literal(fold(text))) == of_text
+    assert set(terms_of_literal(fold(text))) | {DIGIT} == of_text | {DIGIT}
+
+
+@given(mixed)
+def test_a_text_with_a_digit_has_a_term_that_says_so(text: str) -> None:
+    form = form_to_store(text)
+    has_digit = any(digit in (form or text) for digit in "0123456789")
+
+    assert (DIGIT.decode() in set(terms_of_text(text, form))) == has_digit
 
 
 @given(mixed.filter(lambda text: len(text) >= 3))
@@ -35,6 +46,22 @@ def test_chinese_is_looked_up_by_one_character_and_latin_by_three() -> None:
     assert terms_of_literal("aaaa") == [b"aaa"]
 
 
+def test_a_digit_is_looked_up_where_nothing_else_can_be() -> None:
+    assert terms_of_literal("1") == terms_of_literal("1a") == [DIGIT]
+    assert terms_of_literal("1ab") == [b"1ab"]
+    assert terms_of_literal("天1") == [term.encode() for term in ("天", "天1")]
+
+
+def test_only_beside_something_else_a_digit_is_worth_looking_up() -> None:
+    def needs(pattern: str) -> tuple[Literals, ...]:
+        sought = Sought.of(literals_of_pattern(pattern), owner=None, group=None)
+        return sought.needs if sought else ()
+
+    assert needs("[0-9]{4}") == needs("a1") == ()
+    assert needs("abc.*[0-9]") == (((b"abc",),), ((DIGIT,),))
+    assert needs("天[5-7]\\d") == needs("天\\d") == (((b"\xe5\xa4\xa9",),), ((DIGIT,),))
+
+
 def test_of_a_longer_text_nothing_is_told() -> None:
     assert set(terms_of_text("a" * LONGEST_TEXT)) == {"aaa"}
     assert set(terms_of_text("a" * (LONGEST_TEXT + 1))) == set()
@@ -46,5 +73,7 @@ def test_no_text_has_the_term_of_an_owner_a_group_or_long_texts() -> None:
 
     assert len(owner_term(ID)) == len(group_term(ID)) > longest
     assert owner_term(ID) != group_term(ID)
-    assert set(terms_of_text("\0l")) == set()
-    assert not any(LONG in set(terms_of_literal(fold(text))) for text in ("\0l", "\0l天", "天\0l", "\0la"))
+    for own in ("\0l", "\0d"):
+        assert set(terms_of_text(own)) == set()
+        for text in (own, f"{own}天", f"天{own}", f"{own}a"):
+            assert not {LONG, DIGIT} & set(terms_of_literal(fold(text)))
