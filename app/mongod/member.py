@@ -91,6 +91,8 @@ class Member:
             # Who copies from a member that hangs looks for another one after 2 s, not 13: a majority may need it.
             *("--setParameter", "oplogNetworkTimeoutBufferSeconds=1"),
             *("--setParameter", "oplogFetcherSteadyStateMaxFetcherRestarts=0"),
+            # Two members that stand for election within milliseconds both lose: spread over 0.8 s they seldom do.
+            *("--setParameter", "replElectionTimeoutOffsetLimitFraction=0.4"),
             *("--setParameter", "shutdownTimeoutMillisForSignaledShutdown=100"),  # nobody waits for it to hand over
             "--noscripting",
         ]
