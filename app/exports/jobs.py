@@ -1,7 +1,6 @@
 """Exports as jobs: asking for one, and what is told about it."""
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -18,9 +17,9 @@ from app.exports.writing import FILE, ExportLimits, ExportWriting
 from app.jobs.service import Jobs
 from app.kit import metrics
 from app.kit.clock import now
-from app.kit.errors import Conflict, FieldError, InvalidCursor, NotFound, TooManyJobs
+from app.kit.errors import Conflict, FieldError, InvalidCursor, TooManyJobs
 from app.kit.paging import Cursors, Position
-from app.kit.repository import EVERYTHING, Row, Scope
+from app.kit.repository import Row, Scope
 from app.users.repository import UserRepository
 
 
@@ -81,15 +80,6 @@ class ExportJobs:
         if row["state"] != "completed":
             raise Conflict(f"This export is {row['state']}: it has no file.", reason="not_completed")
         return row
-
-    async def delete_of_user(self, owner_id: ObjectId) -> int:
-        """Remove all exports of a user with their files; answers how many."""
-        removed = 0
-        for id in await self.rows.ids_of_owner(owner_id):
-            with suppress(NotFound):  # it has just expired
-                await self.jobs.delete(EVERYTHING, id)
-                removed += 1
-        return removed
 
     def _since(
         self, owner_id: ObjectId, spec: ExportSpec, token: str | None

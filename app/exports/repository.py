@@ -55,11 +55,6 @@ class ExportRepository(AuditedRepository[ExportJob], JobRepository[ExportJob]):
         with pymongo.timeout(WRITE_SECONDS):
             await self.collection.update_many(condition, {"$set": {"expires_at": instant}}, session=current_session())
 
-    async def ids_of_owner(self, owner_id: ObjectId) -> list[ObjectId]:
-        with pymongo.timeout(READ_SECONDS):
-            rows = await self.collection.find({"owner_id": owner_id}, {"_id": 1}).to_list()
-        return [row["_id"] for row in rows]
-
 
 class ScheduleRepository(AuditedRepository[ExportSchedule]):
     document = ExportSchedule

@@ -96,15 +96,6 @@ class ImportJobs:
             raise Conflict(f"This import is {row['state']}: the file of its bad records is not whole yet.")
         return row, self.jobs.files.read(id, ERRORS, 0, row["errors_bytes"])
 
-    async def delete_of_user(self, owner_id: ObjectId) -> int:
-        """Remove all imports of a user, not what they have added; answers how many."""
-        removed = 0
-        for id in await self.rows.ids_of_owner(owner_id):
-            with suppress(NotFound):  # it has just expired
-                await self.jobs.delete(EVERYTHING, id)
-                removed += 1
-        return removed
-
     async def run_here(
         self, path: Path, owner_id: ObjectId, options: ImportOptions, progress: Progress = lambda _: None
     ) -> Row:

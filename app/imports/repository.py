@@ -26,11 +26,6 @@ class ImportRepository(AuditedRepository[ImportJob], JobRepository[ImportJob]):
     resource = IMPORTS
     shown = ("action",)
 
-    async def ids_of_owner(self, owner_id: ObjectId) -> list[ObjectId]:
-        with pymongo.timeout(READ_SECONDS):
-            rows = await self.collection.find({"owner_id": owner_id}, {"_id": 1}).to_list()
-        return [row["_id"] for row in rows]
-
     async def note_undone(self, id: ObjectId, undone: Mapping[str, Any]) -> None:
         """Say what an undo has done to an import, if that is still there."""
         with pymongo.timeout(WRITE_SECONDS):

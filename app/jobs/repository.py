@@ -69,6 +69,11 @@ class JobRepository(Repository[J]):
         with pymongo.timeout(READ_SECONDS):
             return await self.collection.find({"state": "running"}, fields, limit=BATCH).to_list()
 
+    async def ids_of_owner(self, owner_id: ObjectId) -> list[ObjectId]:
+        with pymongo.timeout(READ_SECONDS):
+            rows = await self.collection.find({"owner_id": owner_id}, {"_id": 1}).to_list()
+        return [row["_id"] for row in rows]
+
     async def count_unfinished(self, owner_id: ObjectId) -> int:
         condition = {"owner_id": owner_id, "state": {"$in": list(UNFINISHED)}}
         with pymongo.timeout(READ_SECONDS):

@@ -1,6 +1,7 @@
 """The jobs of one kind, as the rest of the application knows them."""
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Generic, TypeVar
@@ -15,7 +16,8 @@ from app.jobs.repository import JobRepository
 from app.jobs.upkeep import Upkeep
 from app.jobs.watching import Watching
 from app.kit.changes import ChangeFeed
-from app.kit.repository import Row, Scope
+from app.kit.errors import NotFound
+from app.kit.repository import EVERYTHING, Row, Scope
 from app.kit.streaming import Drain
 from app.kit.transactions import Transactions
 from app.turns.workers import Membership
@@ -72,6 +74,15 @@ class Jobs(Generic[J]):
         await self.rows.delete(scope, id)
         self._watching.tell(id)
         await self.files.clear(id)
+
+    async def delete_of_owner(self, owner_id: ObjectId) -> int:
+        """Remove all jobs of a user with their files; answers how many."""
+        removed = 0
+        for id in await self.rows.ids_of_owner(owner_id):
+            with suppress(NotFound):  # it has just expired
+                await self.delete(EVERYTHING, id)
+                removed += 1
+        return removed
 
     async def ended(self, scope: Scope, id: ObjectId, seconds: float, drain: Drain) -> Row:
         """The job once it is over, or as it is after so many seconds or when the server stops. Raises NotFound."""

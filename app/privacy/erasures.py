@@ -127,10 +127,10 @@ class Erasures:
 
     async def _remove(self, receipt: Row, holder: str) -> None:
         user_id: ObjectId = receipt["user_id"]
-        await self._counted(receipt, "imports", await self.parts.imports.delete_of_user(user_id))
+        await self._counted(receipt, "imports", await self.parts.imports.jobs.delete_of_owner(user_id))
         if receipt["conversations"] == "delete":
             await self._remove_conversations(receipt, holder)
-        await self._counted(receipt, "exports", await self.parts.exports.delete_of_user(user_id))
+        await self._counted(receipt, "exports", await self.parts.exports.jobs.delete_of_owner(user_id))
         await self._remove_webhooks(receipt)
         await self._remove_traces(receipt)
 

@@ -1,10 +1,15 @@
 """Literals: what is said to be in every text that matches is, and nothing is said of what is not understood."""
 
+import random
 import re
+from contextlib import suppress
+from typing import Any
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from pymongo import MongoClient
+from pymongo.errors import OperationFailure
 
 from app.kit.literals import literals_of_pattern, literals_of_texts
 from app.kit.windows import fold
@@ -120,12 +125,13 @@ def test_nothing_is_said_of_a_pattern_that_is_not_understood(pattern: str) -> No
     assert not literals_of_pattern(pattern)
 
 
-MEMBERS = st.sampled_from(["a", "b", "B", "-", "]", "^", ".", "1", "2", "\\d", "\\w", "\\-", "\\]", "\\x41"])
+MEMBERS = ("a", "b", "B", "k", "-", "-", "]", "^", ".", "1", "2", "，", "恋", "\\d", "\\w", "\\-", "\\]", "\\x41", "[")
+CHARACTERS = "aAbBcCkK\u212a-]^.0123,，恋x["
 
 
-@given(st.lists(MEMBERS, min_size=1, max_size=6).map("".join), st.sampled_from("aAbB-]^.123x"))
+@given(st.lists(st.sampled_from(MEMBERS), min_size=1, max_size=6).map("".join), st.sampled_from(CHARACTERS))
 @pytest.mark.filterwarnings("ignore::FutureWarning")
-def test_what_a_class_matches_is_among_its_characters(members: str, character: str) -> None:
+def test_what_a_class_matches_has_one_of_its_characters(members: str, character: str) -> None:
     pattern = f"[{members}]"
     needs = literals_of_pattern(pattern)
     assume(needs)
@@ -133,7 +139,26 @@ def test_what_a_class_matches_is_among_its_characters(members: str, character: s
         found = re.fullmatch(pattern, character, re.IGNORECASE)
     except re.error:
         return
-    assert not found or all(fold(character) in need for need in needs)
+    assert not found or all(any(text in fold(character) for text in need) for need in needs)
+
+
+@pytest.mark.mongod
+def test_what_the_database_takes_a_class_for_has_one_of_its_characters(mongo_uri: str) -> None:
+    """Python and PCRE differ in what a hyphen means."""
+    dice = random.Random(7)
+    told = 0
+    client: MongoClient[dict[str, Any]]
+    with MongoClient(mongo_uri) as client:
+        for _ in range(500):
+            pattern = f"[{''.join(dice.choices(MEMBERS, k=dice.randint(1, 6)))}]"
+            needs = literals_of_pattern(pattern)
+            found = {"$regexFindAll": {"input": CHARACTERS, "regex": {"$literal": pattern}, "options": "i"}}
+            with suppress(OperationFailure):  # that is no pattern
+                row: Any = client.admin.aggregate([{"$documents": [{}]}, {"$project": {"found": found}}]).next()
+                matched = [fold(each["match"]) for each in row["found"]]
+                assert all(any(text in each for text in need) for need in needs for each in matched), pattern
+                told += bool(needs)
+    assert told > 100
 
 
 @given(st.text(alphabet="([{?*+\\|)]}^$.-:=!<>abQEx0,", max_size=200))
