@@ -129,10 +129,9 @@ class DeliveryRepository(Repository[Delivery]):
             if not rows:
                 return []
             ids = {"_id": {"$in": [row["_id"] for row in rows]}}
-            await self.collection.update_many(
-                {**ids, **due}, [{"$set": claimed}]
-            )  # another process may have been faster
-            return await self.collection.find({**ids, "claim": claim}, projection, sort=order).to_list()
+            # With the conditions once more, since another process may have been faster.
+            await self.collection.update_many({**ids, **due}, [{"$set": claimed}], hint="_id_")
+            return await self.collection.find({**ids, "claim": claim}, projection, sort=order, hint="_id_").to_list()
 
     async def settle(self, claimed: Sequence[Row], claim: str, outcomes: Sequence[Mapping[str, Any]]) -> int:
         """Store what became of attempts; answers of how many: others have been claimed by another process since."""
