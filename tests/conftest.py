@@ -87,8 +87,9 @@ async def database(request: pytest.FixtureRequest, mongo_uri: str) -> AsyncItera
         await mock_migrations(mocked)
         yield mocked
         return
-    # Tests that think for long hold the event loop up, and with it the heartbeats by which a hung server is noticed.
-    client = AsyncMongoClient(mongo_uri, **CLIENT_OPTIONS | {"connectTimeoutMS": 20_000})
+    # The loop stands still while tests run that are not asynchronous, for minutes at a time, and with it the heartbeats
+    # by which a hung server is noticed: the next test's writes would be broken off.
+    client = AsyncMongoClient(mongo_uri, **CLIENT_OPTIONS | {"connectTimeoutMS": 600_000})
     await client.drop_database(DATABASE)
     database = replace(await prepare(client, DATABASE), topology=await check_topology(client, DATABASE))
     await Migrations(database).finish("expand", "migrate", "contract")
