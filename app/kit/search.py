@@ -71,7 +71,7 @@ class Search:
 
     @property
     def _telling_needs(self) -> Sequence[Need]:
-        """Without those that any of several letters meets: most texts have one, and the index would be read for each."""
+        """Without those that any of several letters meets: most texts have one, and each costs a read of the index."""
         return [need for need in self.needs if len(need) == 1 or any(len(text.encode()) > 1 for text in need)]
 
     @property
