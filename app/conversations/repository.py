@@ -209,7 +209,7 @@ class MessageRepository(Repository[Message]):
             return SearchReader(find, [*filters, *conditions], listing.searches, effort, self.pace, is_indexed=True)
 
         sought = sought_of(scope, listing, filters)
-        if self._index is None or sought is None:
+        if self._index is None or sought is None or not self._index.lookup.tells(sought):
             is_of_one = listing.is_search and value_of("conversation_id", filters) is not None
             return few(None) if is_of_one else super()._reader(scope, listing, filters, effort)
         by_id = self._finder(scope, listing, hint="_id_")

@@ -3,6 +3,9 @@
 Read from the part of PCRE's syntax that is understood here; one construct beyond it, and nothing is claimed at all.
 Python's own parser reads `\\v`, `[[:alpha:]]`, `a{,3}` and `\\N` differently from the database and cannot stand in.
 All texts are folded, so whether a part of a pattern tells capitals from small letters makes no difference.
+
+A literal may begin with `START` or end with `END`: then a text has to begin or end with it, or the end of a line be all
+that comes behind it.
 """
 
 import re
@@ -17,14 +20,24 @@ MAX_DEPTH = 20
 MAX_ALTERNATIVES = 20
 _LONGEST = 200
 
+START, END = "\x02", "\x03"
+"""Stand in literals for the edges of a text. A text may have these characters too: then it only seems to have edges."""
+
 Need = tuple[str, ...]
 """Alternatives, of which a matching text contains at least one."""
 
 
-def literals_of_texts(texts: Sequence[str]) -> Sequence[Need]:
-    """What contains one of the texts meets each of these; nothing when that cannot be told. The most telling one is
-    first."""
-    return _ordered(_one_of([reduce(_then, map(_character, text), _NOTHING) for text in texts]))
+def literals_of_texts(texts: Sequence[str], *, at_start: bool = False) -> Sequence[Need]:
+    """What contains one of the texts, or begins with it, meets each of these; nothing when that cannot be told. The
+    most telling one is first."""
+    edge = _AT_START if at_start else _NOTHING
+    return _ordered(_one_of([reduce(_then, map(_character, text), edge) for text in texts]))
+
+
+def without_edges(needs: Sequence[Need]) -> Sequence[Need]:
+    """The needs without what they say of where a text begins and ends."""
+    stripped = (tuple(literal.strip(START + END) for literal in need) for need in needs)
+    return list(dict.fromkeys(need for need in stripped if all(need)))
 
 
 def literals_of_pattern(pattern: str) -> Sequence[Need]:
@@ -54,6 +67,9 @@ class _Part:
 _NOTHING = _Part(is_exact=True)
 """Matches between two characters."""
 _ANYTHING = _Part()
+_AT_START = _Part(end=START)
+_AT_END = _Part(beginning=END)
+"""Nothing is claimed of what a pattern has beyond these: the end of a line may come behind the one."""
 
 
 def _exact(text: str) -> _Part:
@@ -136,6 +152,7 @@ _GROUP = re.compile(r"\?(?:[ims]*(?:-[ims]+)?:|>|P?<[A-Za-z_][A-Za-z_0-9]{0,30}>
 _HEXADECIMAL = re.compile(r"([0-9A-Fa-f]{2})|\{([0-9A-Fa-f]{1,6})\}")
 _BACK_REFERENCE = re.compile(r"[1-9](?![0-9])")
 _BETWEEN_CHARACTERS = re.compile("[bBAzZ]")
+_MULTILINE = re.compile(r"\(\?[ims]*m")
 _UP_TO = re.compile(r"-(?!\])")
 _ESCAPED: Mapping[str, str] = {
     "t": "\t",
@@ -156,13 +173,15 @@ class _Parser:
         self._pattern = pattern
         self._at = 0
         self._depth = 0
+        knows_edges = _MULTILINE.search(pattern) is None  # else `^` and `$` are at every line's
+        self._edges = {"A": _AT_START, "Z": _AT_END, "z": _AT_END} if knows_edges else {}
         self._readers: Mapping[str, Callable[[], _Part]] = {
             "(": self._group,
             "[": self._class,
             "\\": self._escape,
             ".": lambda: _ANYTHING,
-            "^": lambda: _NOTHING,
-            "$": lambda: _NOTHING,
+            "^": lambda: self._edges.get("A", _NOTHING),
+            "$": lambda: self._edges.get("Z", _NOTHING),
             **dict.fromkeys("*+?{", self._fail),
         }
 
@@ -237,8 +256,8 @@ class _Parser:
     def _escape(self) -> _Part:
         if self._match(_BACK_REFERENCE):
             return _ANYTHING
-        if self._match(_BETWEEN_CHARACTERS):
-            return _NOTHING
+        if between := self._match(_BETWEEN_CHARACTERS):
+            return self._edges.get(between[0], _NOTHING)
         return _one_character_of(self._escaped())
 
     def _escaped(self) -> str:

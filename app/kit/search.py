@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any, Literal, get_args
 
 from app.kit.errors import InvalidPattern
-from app.kit.literals import Need, literals_of_pattern, literals_of_texts
+from app.kit.literals import Need, literals_of_pattern, literals_of_texts, without_edges
 from app.kit.normal_form import form_path, literal_pattern, normal_form
 from app.kit.patterns import Expression, bounded
 from app.kit.windows import may_contain
@@ -62,7 +62,9 @@ class Search:
     @cached_property
     def needs(self) -> Sequence[Need]:
         """Folded literals without which a text cannot match; empty when that cannot be told."""
-        return literals_of_pattern(self.query) if self.match == "regex" else literals_of_texts(self._literals)
+        if self.match == "regex":
+            return literals_of_pattern(self.query)
+        return literals_of_texts(self._literals, at_start=self.match == "prefix")
 
     @property
     def is_narrowed(self) -> bool:
@@ -72,7 +74,8 @@ class Search:
     @property
     def _telling_needs(self) -> Sequence[Need]:
         """Without those that any of several letters meets: most texts have one, and each costs a read of the index."""
-        return [need for need in self.needs if len(need) == 1 or any(len(text.encode()) > 1 for text in need)]
+        needs = without_edges(self.needs)
+        return [need for need in needs if len(need) == 1 or any(len(text.encode()) > 1 for text in need)]
 
     @property
     def pattern(self) -> str:

@@ -63,6 +63,14 @@ MIGRATIONS: Sequence[Migration] = (
         "drop the first form of the search index, which only older versions use",
         steps.drop_retired_search,
     ),
+    Migration(
+        8,
+        "edges",
+        "migrate",
+        "begin to make the search index of messages anew, so that it tells where they begin and end",
+        steps.give_edges,
+        is_due=steps.lacks_edges,
+    ),
 )
 
 

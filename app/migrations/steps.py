@@ -11,6 +11,7 @@ from typing import Any
 import pymongo
 from pymongo import UpdateOne
 
+from app.conversations.content_index import content_index
 from app.conversations.model import Message
 from app.database import DOCUMENTS, Database
 from app.kit.deadlines import EXPORT_PAGE_SECONDS, READ_SECONDS, WRITE_SECONDS
@@ -199,3 +200,24 @@ async def drop_retired_search(database: Database, place: Any) -> AsyncGenerator[
     async with aclosing(_walk(database, updates, place)) as steps:
         async for step in steps:
             yield step
+
+
+# --- edges of texts in the search index ---
+
+
+async def lacks_edges(database: Database) -> bool:
+    """Whether a segment does not tell where texts begin and end, and the index is not being made anew already."""
+    rows = database.client[database.name]
+    with pymongo.timeout(READ_SECONDS):
+        index = await rows["search_indexes_v2"].find_one({"_id": "messages", "rebuild": None}, {"segments": 1})
+        if index is None:
+            return False
+        older = {"_id": {"$in": index["segments"]}, "edges": {"$ne": True}}
+        return await rows["search_segments_v2"].find_one(older, {"_id": 1}) is not None
+
+
+async def give_edges(database: Database, _: Any) -> AsyncGenerator[Step, None]:
+    """Have whoever builds the index make it anew, beside the searches, which use what is there until then."""
+    if await lacks_edges(database):
+        await content_index().store.begin_rebuilding()
+    yield Step(1, 1, what="search index")

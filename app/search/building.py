@@ -77,7 +77,7 @@ class Drafting:
         rows = np.frombuffer(b"".join(found[term] for term in terms), np.uint32)
         writer = BlockWriter(len(keys))
         blocks = list(writer.write(terms, Lists(counts, rows)))
-        return Draft(Outline.of(ObjectId(), keys, writer.directory), keys, blocks)
+        return Draft(Outline.of(ObjectId(), keys, writer.directory, has_edges=True), keys, blocks)
 
 
 def _terms_of_row(each: Text) -> Iterable[bytes]:

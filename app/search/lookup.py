@@ -10,10 +10,11 @@ from functools import partial
 
 import numpy as np
 from bson import ObjectId
+from cachetools import LRUCache
 
 from app.kit.threads import in_thread
 from app.search.blocks import Block
-from app.search.keys import CHUNK, REMOVED, Key
+from app.search.keys import CHUNK, REMOVED, Chunk, Key
 from app.search.plans import NO_ROWS, Plan, Sought
 from app.search.postings import Ordinals
 from app.search.segments import Outline
@@ -29,6 +30,9 @@ _ROWS_OF_A_PAGE = 1000
 """As many rows are read as fast as is looked up where a few are."""
 _SPARE_CHUNKS = 4
 """What is found comes in clusters. A page that is full sooner is read no further."""
+_KEPT_CHUNKS = 10_000
+"""So many chunks of keys stay in memory: of over a million rows, in less than 30 MB. What is replaced or removed
+meanwhile does no harm there: the database is asked for every row."""
 _MUCH = 256 * 1024
 """Bytes of lists that are better read in a thread."""
 
@@ -41,11 +45,12 @@ class Demand:
 
 
 class Lookup:
-    """Reads one index; keeps the outlines of its segments in memory."""
+    """Reads one index; keeps the outlines of its segments in memory, and the keys that were read last."""
 
     def __init__(self, store: IndexStore) -> None:
         self._store = store
         self._outlines: dict[ObjectId, Outline] = {}
+        self._chunks: LRUCache[Place, Chunk] = LRUCache(_KEPT_CHUNKS)
 
     async def warm(self) -> None:
         """Read the outlines that are not known yet, so that the next search need not."""
@@ -66,6 +71,10 @@ class Lookup:
             (key for outline in outlines for key in span.first_keys(outline, chunks)), reverse=span.is_descending
         )
         return keys[:chunks][-1] if keys else None
+
+    def tells(self, sought: Sought) -> bool:
+        """Whether all segments tell which of their rows may be found; as far as is known in memory, like an edge."""
+        return all(map(sought.needs_of, self._outlines.values()))
 
     async def keys(self, sought: Sought, span: Span, demand: Demand) -> AsyncGenerator[list[Key], None]:
         """Keys of candidates in order, none twice, about as many at once as are in demand. Raises PartsGone."""
@@ -118,11 +127,19 @@ class Lookup:
             stream.begin(rows)
 
     async def _read_keys(self, streams: Sequence["_Stream"], most: int) -> None:
-        rows = [(stream, stream.take_rows(most)) for stream in streams]
-        places = {Place(stream.outline.id, int(number)) for stream, some in rows for number in np.unique(some // CHUNK)}
-        chunks = await self._read(self._store.chunks, places)
-        for stream, some in rows:
-            stream.add([chunks[Place(stream.outline.id, row // CHUNK)].key(row % CHUNK) for row in some.tolist()])
+        wanted = [(stream, *_chunks_of(stream.outline, stream.take_rows(most))) for stream in streams]
+        chunks = await self._chunks_at({place for _, places, _, _ in wanted for place in places})
+        for stream, places, numbers, within in wanted:
+            some = [chunks[place] for place in places]
+            stream.add([some[number].key(row) for number, row in zip(numbers, within, strict=True)])
+
+    async def _chunks_at(self, places: set[Place]) -> dict[Place, Chunk]:
+        known = {place: chunk for place in places if (chunk := self._chunks.get(place)) is not None}
+        if missing := places - known.keys():
+            read = await self._read(self._store.chunks, missing)
+            self._chunks.update(read)
+            known |= read
+        return known
 
     @staticmethod
     async def _read(
@@ -132,6 +149,12 @@ class Lookup:
         if len(pieces) < len(places):
             raise PartsGone
         return pieces
+
+
+def _chunks_of(outline: Outline, rows: Ordinals) -> tuple[list[Place], list[int], list[int]]:
+    """The chunks that hold the keys of rows; of each row, which of these it is, and its number there."""
+    numbers, which = np.unique(rows // CHUNK, return_inverse=True)
+    return [Place(outline.id, number) for number in numbers.tolist()], which.tolist(), (rows % CHUNK).tolist()
 
 
 def _ready(streams: Sequence["_Stream"], span: Span) -> list[Key]:

@@ -84,7 +84,8 @@ class Merge:
 
     def outline(self) -> Outline | None:
         """Of the new segment, when all blocks are made; None when all of its rows were removed."""
-        return Outline.of(self.id, self.keys, self._writer.directory) if len(self.keys) else None
+        has_edges = all(source.outline.has_edges for source in self.sources)
+        return Outline.of(self.id, self.keys, self._writer.directory, has_edges=has_edges) if len(self.keys) else None
 
     @staticmethod
     def _merged(terms: list[bytes], taken: Sequence[tuple[list[bytes], Lists]]) -> tuple[list[bytes], Lists]:

@@ -7,12 +7,12 @@ import numpy as np
 from bson import ObjectId
 from numpy.typing import NDArray
 
-from app.kit.literals import Need
+from app.kit.literals import Need, without_edges
 from app.search.blocks import BLOCK_BITS, Block, Entry
 from app.search.postings import Ordinals
 from app.search.segments import Outline
 from app.search.store import Place
-from app.search.terms import DIGIT, LONG, group_term, owner_term, terms_of_literal
+from app.search.terms import DIGIT, LONG, group_term, is_at_edge, owner_term, terms_of_literal
 
 _NEEDS = 3
 """At most so many needs are looked up; what else is needed is seen in the rows."""
@@ -32,42 +32,57 @@ _DIGITS: Literals = ((DIGIT,),)
 
 @dataclass(frozen=True)
 class Sought:
-    """What a row must have: of each need all terms of one literal, and the owner's and the group's term if any."""
+    """What a row must have: of each need all terms of one literal, and the owner's and the group's term if any.
+
+    `edgeless`: the needs as far as older segments tell, in which the edges of texts are in no term.
+    """
 
     needs: tuple[Literals, ...]
+    edgeless: tuple[Literals, ...]
     always: tuple[bytes, ...]
 
     @classmethod
     def of(cls, needs: Sequence[Need], *, owner: ObjectId | None, group: ObjectId | None) -> "Sought | None":
-        """None when the index cannot tell: a literal of each need may be too short to have a term. That a text has a
-        digit is worth knowing only beside something else."""
-        found = [tuple(dict.fromkeys(tuple(terms_of_literal(literal)) for literal in need)) for need in needs]
-        usable = list(dict.fromkeys(literals for literals in found if all(literals)))
-        if all(literals == _DIGITS for literals in usable):
+        """None when the index cannot tell: a literal of each need may be too short to have a term."""
+        usable = _usable(needs)
+        if not usable:
             return None
         always = [] if owner is None else [owner_term(owner)]
         if group is not None:
             always.append(group_term(group))
-        return cls(tuple(usable[:_NEEDS]), tuple(always))
+        return cls(usable, _usable(without_edges(needs)), tuple(always))
+
+    def needs_of(self, outline: Outline) -> tuple[Literals, ...]:
+        """Those that a segment tells of; none when it cannot tell which of its rows may be found."""
+        return self.needs if outline.has_edges else self.edgeless
 
     def share(self, outline: Outline) -> float:
         """Which part of a segment's rows may be found, as far as the outline tells: more than that, or 0."""
-        shares = [max(min(map(outline.share_of, terms)) for terms in literals) for literals in self.needs]
-        return min(shares)
+        needs = self.needs_of(outline)
+        shares = [max(min(map(outline.share_of, terms)) for terms in literals) for literals in needs]
+        return min(shares, default=1.0)
 
     def plan(self, outline: Outline) -> "Plan":
         """What to read of a segment."""
-        needs = [[_chosen(outline, terms) for terms in literals] for literals in self.needs]
+        needs = [[_chosen(outline, terms) for terms in literals] for literals in self.needs_of(outline)]
         return Plan(outline, needs, self.always)
+
+
+def _usable(needs: Sequence[Need]) -> tuple[Literals, ...]:
+    """The needs that can be looked up, as terms. That a text has a digit is only worth knowing beside another one."""
+    found = [tuple(dict.fromkeys(tuple(terms_of_literal(literal)) for literal in need)) for need in needs]
+    usable = list(dict.fromkeys(literals for literals in found if all(literals)))
+    return () if all(literals == _DIGITS for literals in usable) else tuple(usable[:_NEEDS])
 
 
 def _chosen(outline: Outline, terms: Sequence[bytes]) -> list[bytes]:
     """Of a literal's terms those to look up: the ones that fewest rows have, as far as the outline tells, and apart,
     because what overlaps comes together; a short literal has no others, and needs all it has."""
 
-    def bits(place: int) -> tuple[int, int]:
-        size = outline.directory.bits_of(terms[place])
-        return max(size, BLOCK_BITS), -len(terms[place])  # of those that share a block the longer ones are rarer
+    def bits(place: int) -> tuple[int, bool, int]:
+        term = terms[place]
+        # Of those that share a block the ones at edges are rarer, and the longer ones.
+        return max(outline.directory.bits_of(term), BLOCK_BITS), not is_at_edge(term), -len(term)
 
     ranked = sorted(range(len(terms)), key=bits)
     chosen: list[int] = []

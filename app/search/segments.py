@@ -22,7 +22,8 @@ from app.search.postings import count_of, from_varints, varints
 class Outline:
     """What is known of a segment without reading it.
 
-    `first_keys`: the first key of each chunk; `last_key`: of the segment; `rows`: how many, removed ones included.
+    `first_keys`: the first key of each chunk; `last_key`: of the segment; `rows`: how many, removed ones included;
+    `has_edges`: whether its terms tell where texts begin and end, which those of older versions do not.
     """
 
     id: ObjectId
@@ -30,11 +31,12 @@ class Outline:
     first_keys: Keys
     last_key: Key
     directory: Directory
+    has_edges: bool
 
     @classmethod
-    def of(cls, id: ObjectId, keys: Keys, directory: Directory) -> "Outline":
+    def of(cls, id: ObjectId, keys: Keys, directory: Directory, *, has_edges: bool) -> "Outline":
         firsts = Keys(keys.times[::CHUNK], keys.ids[::CHUNK])
-        return cls(id, len(keys), firsts, keys[len(keys) - 1], directory)
+        return cls(id, len(keys), firsts, keys[len(keys) - 1], directory, has_edges)
 
     @cached_property
     def _firsts(self) -> list[Key]:
@@ -82,6 +84,7 @@ class Outline:
             "terms": names.joined,
             "lengths": names.lengths,
             "sizes": varints(np.array(self.directory.sizes, np.int64)),
+            "edges": self.has_edges,
         }
 
     @classmethod
@@ -92,4 +95,5 @@ class Outline:
             Keys.unpack(row["first_times"], row["first_ids"]),
             (row["last_time"], bytes(row["last_id"])),
             Directory(Terms(row["terms"], row["lengths"]).to_list(), from_varints(row["sizes"]).tolist()),
+            row.get("edges", False),
         )

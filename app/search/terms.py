@@ -3,7 +3,8 @@
 At each place of the folded text begins one: of a character that can be a word of its own (Chinese, Japanese, Korean,
 emoji) that character and the pair with the next one; of any other the three characters from there. What a text
 contains has no other terms than the text, so a row that lacks a term of what is sought cannot match. A text whose
-normal form is another has the terms of both.
+normal form is another has the terms of both. Its edges count as characters of it, so that what has to stand at the
+beginning or the end is looked up there.
 
 Parts of patterns like `[0-9]` have no such term, and nothing is as often asked for beside a word: a term of its own
 tells which texts have a digit.
@@ -14,6 +15,7 @@ from collections.abc import Iterable
 
 from bson import ObjectId
 
+from app.kit.literals import END, START
 from app.kit.windows import fold
 
 LONGEST_TEXT = 50_000
@@ -42,14 +44,29 @@ def terms_of_text(text: str, form: str | None = None) -> Iterable[str]:
     """What can be looked up to find the text, or its normal form if that is another, each once."""
     if len(text) > LONGEST_TEXT:
         return ()
-    folded = fold(text)
-    if folded.isascii():  # by far the fastest way
-        terms = {folded[start : start + 3] for start in range(len(folded) - 2)}
-    else:
-        terms = set(_in_order(folded)).union(() if form is None else _in_order(fold(form)))
+    terms = _terms_with_edges(fold(text))
+    if form is not None:
+        terms |= _terms_with_edges(fold(form))
     if _HAS_DIGIT(text if form is None else form):
         terms.add(_WITH_DIGIT)
     return terms
+
+
+def _terms_with_edges(folded: str) -> set[str]:
+    whole = f"{START}{folded}{END}"
+    terms = _of_ascii(whole) if folded.isascii() else set(_in_order(whole))
+    if folded.endswith(_ENDS_OF_LINES):  # a pattern's end may be before it
+        for line in (folded[:-1], folded.removesuffix("\r\n")):
+            terms.update(_in_order(f"{START}{line}"[-2:] + END))
+    return terms
+
+
+def _of_ascii(whole: str) -> set[str]:
+    """The same as in order, by far the fastest way."""
+    return {whole[start : start + 3] for start in range(len(whole) - 2)}
+
+
+_ENDS_OF_LINES = ("\n", "\r", "\v", "\f", "\x85", "\u2028", "\u2029")
 
 
 def terms_of_literal(folded: str) -> list[bytes]:
@@ -57,6 +74,11 @@ def terms_of_literal(folded: str) -> list[bytes]:
     short, with a digit in it, only that."""
     terms = [term.encode() for term in _in_order(folded)]
     return terms or [DIGIT] * (_HAS_DIGIT(folded) is not None)
+
+
+def is_at_edge(term: bytes) -> bool:
+    """Whether it stands for the beginning or the end of a text."""
+    return term.startswith(START.encode()) or term.endswith(END.encode())
 
 
 def _in_order(folded: str) -> dict[str, None]:
@@ -67,6 +89,8 @@ def _in_order(folded: str) -> dict[str, None]:
             terms[character] = None
             if start < last:
                 terms[folded[start : start + 2]] = None
+        elif start < last and character == START and _IS_A_WORD[folded[start + 1]]:
+            terms[folded[start : start + 2]] = None
         elif start < last - 1:
             terms[folded[start : start + 3]] = None
     return terms

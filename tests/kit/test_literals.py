@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
-from app.kit.literals import literals_of_pattern, literals_of_texts
+from app.kit.literals import END, START, literals_of_pattern, literals_of_texts, without_edges
 from app.kit.windows import fold
 
 UNDERSTOOD = [
@@ -19,7 +19,20 @@ UNDERSTOOD = [
     ("cof{2}ee", ("coffee",)),
     ("cof{2,}ee", ("coff",)),
     ("a?bc*de", ("de",)),
-    ("^mo.ha$", ("mo",)),
+    ("^mo.ha$", ("\2mo",)),
+    ("^ab|^cd", ("\2ab", "\2cd")),
+    ("(?:^|x)ab", ("ab",)),
+    ("(ab|cd$)|ef\\Z", ("ab", "cd\3", "ef\3")),
+    ("^ab$", ("\2ab\3",)),
+    ("^^ab$$", ("\2ab\3",)),
+    ("\\Aab.*cde\\z", ("cde\3",)),
+    ("^?abc$*", ("abc",)),
+    ("xab^cd", ("xab",)),
+    ("abc$\n", ("abc\3",)),
+    ("(?=^x)ab", ("ab",)),
+    ("(?im)^ab$", ("ab",)),
+    ("(?m:^ab$)", ("ab",)),
+    ("(?s-m)^ab", ("\2ab",)),
     ("mocha|latte", ("mocha", "latte")),
     ("(?:mocha|latte) macchiato", (" macchiato",)),
     ("x(abc|abd)y", ("xab",)),
@@ -33,7 +46,7 @@ UNDERSTOOD = [
     ("a(?i:B)c", ("abc",)),
     ("(?=.*xyz)abcd", ("abcd",)),
     ("ab(?!x)cd(?<=d)e(?<!q)", ("abcde",)),
-    ("foo\\bbar$", ("foobar",)),
+    ("foo\\bbar$", ("foobar\3",)),
     ("\\d+-abc", ("-abc",)),
     ("\\x41\\x{42}c", ("abc",)),
     ("a\\.b\\|c\\\\", ("a.b|c\\",)),
@@ -179,7 +192,7 @@ def test_what_python_matches_contains_a_literal(pattern: str, text: str) -> None
         found = re.search(pattern, text, re.IGNORECASE)
     except (re.error, FutureWarning):
         return
-    assert not found or all(any(literal in fold(text) for literal in need) for need in literals)
+    assert not found or all(any(literal in f"{START}{fold(text)}{END}" for literal in need) for need in literals)
 
 
 @pytest.mark.parametrize(
@@ -187,3 +200,13 @@ def test_what_python_matches_contains_a_literal(pattern: str, text: str) -> None
 )
 def test_the_longest_part_of_a_text_that_is_certain(text: str, literals: tuple[str, ...]) -> None:
     assert list(literals_of_texts([text]))[:1] == [literals] * bool(literals)
+
+
+def test_what_begins_with_a_text_has_it_at_its_start() -> None:
+    assert list(literals_of_texts(["ab", "cd"], at_start=True)) == [("\2ab", "\2cd")]
+
+
+def test_needs_without_edges_say_only_what_a_text_contains() -> None:
+    needs = [("\2ab", "cd\3"), ("\2", "x"), ("\2\3",), ("ef",), ("\2ef\3",)]
+
+    assert list(without_edges(needs)) == [("ab", "cd"), ("ef",)]

@@ -5,10 +5,12 @@ from typing import Any
 import pytest
 from pymongo.asynchronous.database import AsyncDatabase
 
+from app.conversations.content_index import content_index
 from app.database import Database
 from app.kit.normal_form import form_path
 from app.migrations import backfill, steps
 from app.migrations.runner import Migrations
+from app.search.index import TextIndex
 from tests.migrations import shapes
 
 pytestmark = pytest.mark.mongod
@@ -54,3 +56,28 @@ async def test_the_old_index_goes_when_no_older_server_is_left(old: Database, ro
     assert await rows["users"].count_documents({"windows_v1": {"$exists": True}}) == 0
     assert await rows["messages"].count_documents({"indexed_v1": {"$exists": True}}) == 0
     assert await rows["users"].count_documents({"windows_v2": {"$exists": True}}) == 1
+
+
+async def test_an_index_that_does_not_tell_where_texts_begin_is_made_anew(old: Database, rows: Rows) -> None:
+    await Migrations(old).finish("expand", "migrate")
+    await store(rows)
+    index = content_index()
+    await _build(index)
+    before = await index.store.segment_ids()
+    await rows["search_segments_v2"].update_many({}, {"$unset": {"edges": ""}})
+
+    await Migrations(old).finish("migrate")
+    await Migrations(old).finish("migrate")  # it is being made anew already
+    assert await index.store.segment_ids() == before
+    await _build(index)
+
+    segments = await index.store.outlines(await index.store.segment_ids())
+    assert [each.has_edges for each in segments] == [True]
+    assert [each.rows for each in segments] == [60]
+    assert not await steps.lacks_edges(old)
+    await index.aclose()
+
+
+async def _build(index: TextIndex) -> None:
+    while await index.builder.round(least=1):
+        pass

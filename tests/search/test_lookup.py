@@ -1,20 +1,23 @@
 """Looking up: segments may go while they are read, and what is asked of the database is answered by the right index."""
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 from bson import ObjectId
+from cachetools import LRUCache
 
 from app.conversations.model import UNMARKED
 from app.conversations.repository import MessageRepository
 from app.database import Database
 from app.kit.errors import QueryTooExpensive
 from app.search.index import TextIndex
+from app.search.keys import CHUNK, Chunk
 from app.search.lookup import Demand, Lookup
 from app.search.plans import Sought
 from app.search.spans import HIGHEST, LOWEST, Span
-from app.search.store import IndexStore, PartsGone
+from app.search.store import IndexStore, PartsGone, Place
 from tests.conversations.profiling import profiled
 from tests.search.stored import build, end_grace, found, segment_ids, store
 
@@ -145,3 +148,45 @@ async def test_a_builder_reads_along_the_index_of_those_that_wait(
     assert not [entry for entry in entries if "COLLSCAN" in entry.get("planSummary", "")]
     assert not any(entry.get("hasSortStage") for entry in entries)
     assert {entry["docsExamined"] for entry in entries} <= {10, 45}
+
+
+async def test_keys_are_read_once(
+    messages: MessageRepository, index: TextIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = await store(messages, *["tea"] * 300)
+    await build(index)
+    places: list[Place] = []
+    chunks = IndexStore.chunks
+
+    async def noted(self: IndexStore, wanted: Iterable[Place]) -> dict[Place, Chunk]:
+        places.extend(wanted)
+        return await chunks(self, wanted)
+
+    monkeypatch.setattr(IndexStore, "chunks", noted)
+    assert await found(messages, "tea") == ids
+    assert await found(messages, "tea") == ids
+    assert 0 < len(places) == len(set(places))
+
+
+async def test_no_more_keys_than_that_stay_in_memory(messages: MessageRepository, index: TextIndex) -> None:
+    ids = await store(messages, *["tea"] * (3 * CHUNK))
+    await build(index)
+    index.lookup._chunks = LRUCache(1)
+
+    assert await found(messages, "tea") == ids
+    assert len(index.lookup._chunks) == 1
+
+
+async def test_what_was_removed_or_merged_behind_keys_in_memory_is_not_found(
+    messages: MessageRepository, index: TextIndex
+) -> None:
+    removed = ObjectId()
+    await store(messages, *["tea"] * 40, conversation=removed)
+    kept = await store(messages, *["tea"] * 40)
+    await build(index)
+    assert len(await found(messages, "tea")) == 80
+
+    await messages.purge(removed)
+    assert await found(messages, "tea") == kept
+    await replace_all(index)
+    assert await found(messages, "tea") == kept

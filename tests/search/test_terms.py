@@ -1,10 +1,11 @@
 """Terms: what is a part of a text has no term that the text lacks."""
 
+import pytest
 from bson import ObjectId
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.kit.literals import literals_of_pattern
+from app.kit.literals import END, START, literals_of_pattern
 from app.kit.normal_form import form_to_store
 from app.kit.windows import fold
 from app.search.plans import Literals, Sought
@@ -24,7 +25,7 @@ def test_a_part_of_a_text_has_no_other_terms_than_the_text(text: str, data: st.D
         if fold(cased) in fold(text):
             assert set(terms_of_literal(fold(cased))) <= of_text
     without_digit = of_text - {DIGIT}
-    assert set(terms_of_literal(fold(text))) == (without_digit or of_text)
+    assert set(terms_of_literal(f"{START}{fold(text)}{END}")) <= (without_digit or of_text)
 
 
 @given(mixed)
@@ -47,6 +48,21 @@ def test_chinese_is_looked_up_by_one_character_and_latin_by_three() -> None:
     assert terms_of_literal("aaaa") == [b"aaa"]
 
 
+def test_the_edges_of_a_text_have_terms() -> None:
+    assert set(terms_of_text("ab")) == {"\2ab", "ab\3"}
+    assert set(terms_of_text("a")) == {"\2a\3"}
+    assert set(terms_of_text("天气")) == {"\2天", "天", "天气", "气", "气\3"}
+    assert set(terms_of_text("")) == set()
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "\u2028"])
+def test_a_text_also_ends_before_the_end_of_its_last_line(end: str) -> None:
+    assert set(terms_of_text(f"ab{end}")) >= {"ab\3", f"ab{end}"[-2:] + END}
+    assert set(terms_of_text(f"天{end}")) >= {"天\3"}
+    assert set(terms_of_text(f"a{end}")) >= {"\2a\3"}
+    assert "ab\3" not in set(terms_of_text(f"ab{end}{end}"))
+
+
 def test_a_digit_is_looked_up_where_nothing_else_can_be() -> None:
     assert terms_of_literal("1") == terms_of_literal("1a") == [DIGIT]
     assert terms_of_literal("1ab") == [b"1ab"]
@@ -64,7 +80,7 @@ def test_only_beside_something_else_a_digit_is_worth_looking_up() -> None:
 
 
 def test_of_a_longer_text_nothing_is_told() -> None:
-    assert set(terms_of_text("a" * LONGEST_TEXT)) == {"aaa"}
+    assert set(terms_of_text("a" * LONGEST_TEXT)) == {"\2aa", "aaa", "aa\3"}
     assert set(terms_of_text("a" * (LONGEST_TEXT + 1))) == set()
 
 
@@ -75,6 +91,6 @@ def test_no_text_has_the_term_of_an_owner_a_group_or_long_texts() -> None:
     assert len(owner_term(ID)) == len(group_term(ID)) > longest
     assert owner_term(ID) != group_term(ID)
     for own in ("\0l", "\0d"):
-        assert set(terms_of_text(own)) == set()
+        assert own not in set(terms_of_text(own))
         for text in (own, f"{own}天", f"天{own}", f"{own}a"):
             assert not {LONG, DIGIT} & set(terms_of_literal(fold(text)))
