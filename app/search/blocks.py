@@ -10,10 +10,24 @@ from itertools import accumulate
 
 import numpy as np
 
-from app.search.postings import Bits, Counts, Lists, Ordinals, decode, decode_one, encode, from_varints, sizes, varints
+from app.search.postings import (
+    Bits,
+    Counts,
+    Lists,
+    Ordinals,
+    decode,
+    decode_one,
+    encode,
+    from_varints,
+    members,
+    sizes,
+    varints,
+)
 
 BLOCK_BITS = 4096 * 8
 """A block is closed before its lists have more bits; a longer list has a block of its own."""
+_MANY = 50
+"""A list so many times as long as what is sought in it is not read whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +101,14 @@ class Entry:
     def rows(self, rows: int) -> Ordinals:
         """The rows, of a segment of so many."""
         return decode_one(self.block.bits, self.counts, rows, self.number)
+
+    def rows_among(self, some: Ordinals, rows: int) -> Ordinals:
+        """Those of some rows."""
+        if self.count > _MANY * len(some):
+            return some[members(self.block.bits, self.counts, rows, self.number, some)]
+        is_listed = np.zeros(rows, np.bool_)
+        is_listed[self.rows(rows)] = True
+        return some[is_listed[some]]
 
 
 @dataclass(frozen=True)

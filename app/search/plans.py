@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from bson import ObjectId
-from numpy.typing import NDArray
 
 from app.kit.literals import Need, without_edges
 from app.search.blocks import BLOCK_BITS, Block, Entry
@@ -75,6 +74,11 @@ def _usable(needs: Sequence[Need]) -> tuple[Literals, ...]:
     return () if all(literals == _DIGITS for literals in usable) else tuple(usable[:_NEEDS])
 
 
+def _union(lists: Sequence[Ordinals]) -> Ordinals:
+    some = [each for each in lists if len(each)]
+    return some[0] if len(some) == 1 else np.unique(np.concatenate([NO_ROWS, *some]))
+
+
 def _chosen(outline: Outline, terms: Sequence[bytes]) -> list[bytes]:
     """Of a literal's terms those to look up: the ones that fewest rows have, as far as the outline tells, and apart,
     because what overlaps comes together; a short literal has no others, and needs all it has."""
@@ -110,33 +114,29 @@ class Plan:
 
     def rows(self, blocks: Mapping[Place, Block]) -> Ordinals:
         """The rows that have what is sought, or are too long to tell."""
-        mask = np.ones(self.outline.rows, np.bool_)
+        rows: Ordinals | None = None
         for literals in self.needs:
-            mask &= self._mask_of_any(blocks, literals)
-        mask[self._rows_of_all(blocks, [LONG])] = True
+            rows = _union([self._rows_of_all(blocks, terms, rows) for terms in literals])
+        rows = np.arange(self.outline.rows, dtype=np.uint32) if rows is None else rows
+        rows = _union([rows, self._rows_of_all(blocks, [LONG], None)])
         for term in self.always:
-            mask &= self._mask_of_any(blocks, [[term]])
-        return np.flatnonzero(mask).astype(np.uint32)
+            rows = self._rows_of_all(blocks, [term], rows)
+        return rows
 
-    def _mask_of_any(self, blocks: Mapping[Place, Block], literals: Sequence[Sequence[bytes]]) -> NDArray[np.bool_]:
-        mask = np.zeros(self.outline.rows, np.bool_)
-        for terms in literals:
-            mask[self._rows_of_all(blocks, terms)] = True
-        return mask
-
-    def _rows_of_all(self, blocks: Mapping[Place, Block], terms: Sequence[bytes]) -> Ordinals:
+    def _rows_of_all(self, blocks: Mapping[Place, Block], terms: Sequence[bytes], among: Ordinals | None) -> Ordinals:
+        """Those that have all the terms; of some rows, or of all."""
         entries = [entry for term in terms if (entry := self._entry(blocks, term)) is not None]
         if len(entries) < len(terms):
             return NO_ROWS
-        first, *others = sorted(entries, key=lambda entry: entry.count)
-        rows = first.rows(self.outline.rows)
-        for other in others:
-            if len(rows) * _WORTH_READING < other.count:
+        rows = among
+        for entry in sorted(entries, key=lambda entry: entry.count):
+            if rows is None:
+                rows = entry.rows(self.outline.rows)
+            elif len(rows) * _WORTH_READING < entry.count:
                 break  # to look at the rows costs less than to read the lists
-            mask = np.zeros(self.outline.rows, np.bool_)
-            mask[other.rows(self.outline.rows)] = True
-            rows = rows[mask[rows]]
-        return rows
+            else:
+                rows = entry.rows_among(rows, self.outline.rows)
+        return NO_ROWS if rows is None else rows
 
     def _entry(self, blocks: Mapping[Place, Block], term: bytes) -> Entry | None:
         number = self.outline.directory.block_of(term)

@@ -103,12 +103,49 @@ def decode_one(bits: Bits, counts: Counts, rows: int, number: int) -> Ordinals:
     high_sizes = _high_sizes(counts, widths, rows)
     count, width = int(counts[number]), int(widths[number])
     highs = _unpack(bits.highs, int(high_sizes[:number].sum()), int(high_sizes[number]))
-    ordinals = np.flatnonzero(highs) - np.arange(count)
+    ordinals = np.flatnonzero(highs)
+    ordinals -= np.arange(count)
     if width:
+        ordinals <<= width
         first = int((counts[:number] * widths[:number]).sum())
         lows = _unpack(bits.lows, first, count * width).reshape(count, width)
-        ordinals = ordinals << width | lows @ (1 << np.arange(width))
+        ordinals += _numbers(lows)
     return ordinals.astype(np.uint32)
+
+
+def members(bits: Bits, counts: Counts, rows: int, number: int, some: Ordinals) -> NDArray[np.bool_]:
+    """Which of some ordinals the list of a number has. Of a list that is long beside them little is read."""
+    widths = _widths(counts, rows)
+    high_sizes = _high_sizes(counts, widths, rows)
+    width, parts = int(widths[number]), some.astype(np.int64)
+    highs = _unpack(bits.highs, int(high_sizes[:number].sum()), int(high_sizes[number]))
+    # Of equal higher parts are the ordinals between two zeros, before which there are as many zeros as that part is.
+    ends = _places_of_zeros(highs, np.concatenate(((parts >> width) - 1, parts >> width)))
+    first, last = ends.reshape(2, -1) - (parts >> width) + [[1], [0]]
+    alike = last - first
+    whose = np.repeat(np.arange(len(some)), alike)
+    at = np.repeat(first, alike) + _places(alike)
+    start = int((counts[:number] * widths[:number]).sum())
+    lows = _unpack(bits.lows, start, int(counts[number]) * width).reshape(int(counts[number]), width)[at]
+    is_member = np.zeros(len(some), np.bool_)
+    is_member[whose[_numbers(lows) == parts[whose] & (1 << width) - 1]] = True
+    return is_member
+
+
+def _places_of_zeros(highs: NDArray[np.bool_], numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where among the bits the zeros of these numbers are, counted from 0; -1 of the one before the first."""
+    packed = np.packbits(highs)
+    zeros = np.cumsum(8 - np.bitwise_count(packed).astype(np.int64))
+    byte = np.searchsorted(zeros, numbers, "right")
+    before = np.where(byte > 0, zeros[byte - 1], 0)
+    is_zero = np.unpackbits(packed[byte, np.newaxis], axis=1) == 0
+    place = (np.cumsum(is_zero, axis=1) <= (numbers - before)[:, np.newaxis]).sum(axis=1)
+    return np.where(numbers < 0, -1, byte * 8 + place)
+
+
+def _numbers(lows: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """What the bits of each row are, the lowest one first. Exact, and three times as fast as among integers."""
+    return (lows.astype(np.float64) @ 2.0 ** np.arange(lows.shape[1])).astype(np.int64)
 
 
 def _widths(counts: Counts, rows: int) -> Counts:

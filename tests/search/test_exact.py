@@ -228,6 +228,8 @@ async def test_the_index_finds_what_reading_finds(
     dice = random.Random(f"{sought} {seed}")
     monkeypatch.setattr("app.search.gathering._PIECE_ROWS", dice.choice([25, 10_000]))
     monkeypatch.setattr("app.search.reader._WORTH_HALVING", dice.choice([2, 256]))
+    monkeypatch.setattr("app.search.blocks._MANY", dice.choice([0, 50]))
+    monkeypatch.setattr("app.search.plans._WORTH_READING", dice.choice([1, 2000]))
     world = World(messages, dice)
     for _ in range(5):
         await world.grow(dice.choice([5, 40, 150, 400]))

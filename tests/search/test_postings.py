@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.search.postings import count_of, decode, decode_one, encode, from_varints, sizes, varints
+from app.search.postings import count_of, decode, decode_one, encode, from_varints, members, sizes, varints
 from tests.search.segments import lists_of, mask, rows_of
 
 
@@ -29,6 +29,19 @@ def test_any_lists_are_read_as_they_were_written(segment: tuple[int, list[list[i
     assert rows_of(decode(bits, packed.counts, rows)) == lists
     assert decode_one(bits, packed.counts, rows, first).tolist() == lists[first]
     assert rows_of(packed.part(first, last)) == lists[first:last]
+
+
+@given(segments(), st.data())
+def test_members_of_a_list_are_told_from_others(segment: tuple[int, list[list[int]]], data: st.DataObject) -> None:
+    rows, lists = segment
+    packed = lists_of(lists)
+    bits = encode(packed, rows)
+    number = data.draw(st.integers(0, len(lists) - 1))
+    likely = st.sampled_from([row + step for row in lists[number] for step in (-1, 0, 1) if 0 <= row + step < rows])
+    some = sorted(data.draw(st.sets(st.one_of(likely, st.integers(0, rows - 1)), max_size=20)))
+
+    found = members(bits, packed.counts, rows, number, np.array(some, np.uint32))
+    assert found.tolist() == [row in lists[number] for row in some]
 
 
 @given(segments())
