@@ -25,6 +25,7 @@ from app.kit.pages import Read, Run, open_leaf
 from app.kit.paging import Cursors, Page, Position, Sort, after
 from app.kit.resource import Resource
 from app.kit.scanning import GIVEN_UP, Find, Pace, SearchReader
+from app.kit.search import before_patterns
 from app.kit.transactions import current_session
 from app.kit.turnstile import Turnstile
 
@@ -51,8 +52,9 @@ class Scope:
     seen: Mapping[str, Any] | None = field(default=None, compare=False)
 
     def where(self, *conditions: Mapping[str, Any]) -> dict[str, Any]:
-        """The filter of the rows that may be seen and meet the conditions."""
-        return _all_of(self.filter, *conditions)
+        """The filter of the rows that may be seen and meet the conditions. Patterns are asked of no other rows."""
+        conditions = (self.filter, *conditions)
+        return _all_of(*conditions, before_patterns(conditions))
 
 
 EVERYTHING = Scope()

@@ -20,6 +20,8 @@ Match = Literal["literal", "prefix", "regex"]
 MATCHES: tuple[Match, ...] = get_args(Match)
 MAX_QUERY_CHARACTERS = 200
 
+_PATTERN = "$expr"
+"""The operator that only patterns use."""
 FORBIDDEN = "holds a verb of PCRE, '(*...)', or '\\C', which are not allowed"
 
 Condition = dict[str, Any]
@@ -99,6 +101,20 @@ class Search:
         return "" if self.case_sensitive else "i"
 
 
+def before_patterns(conditions: Sequence[Mapping[str, Any]]) -> Condition:
+    """Those of the conditions once more that the database would ask of a row after its pattern; nothing when none is a
+    pattern.
+
+    Of a row that an index led to, MongoDB asks first what no index could answer, which a pattern is, and then what
+    another index could have answered, such as whose row it is. A text that is not asked for would end the search with
+    an error that names it. Twice negated, no index can answer a condition.
+    """
+    if not any(_PATTERN in each for each in conditions):
+        return {}
+    later = [each for each in conditions if each and not any(key == "_id" or key.startswith("$") for key in each)]
+    return {"$nor": [{"$nor": [each]} for each in later]} if later else {}
+
+
 def _check(query: str) -> None:
     if not query:
         raise ValueError("is empty")
@@ -118,8 +134,8 @@ def _found(asked: Sequence[Asked], options: str) -> Condition:
 
 
 def _found_or_fails(asked: Sequence[Asked], options: str) -> Condition:
-    """One `$expr` for all paths: the database asks it last, of rows that meet all other conditions."""
-    return {"$expr": _any_of([_matches(f"${path}", pattern, options) for path, pattern in asked])}
+    """One `$expr` for all paths."""
+    return {_PATTERN: _any_of([_matches(f"${path}", pattern, options) for path, pattern in asked])}
 
 
 def _matches(text: str, pattern: str, options: str) -> Expression:

@@ -33,10 +33,9 @@ async def store(
     rows = [
         Message(
             conversation_id=home,
-            owner_id=OWNER,
             seq=number,
             content=content,
-            **{"role": "user", "created_at": START + timedelta(milliseconds=number % 3), **fields},
+            **{"owner_id": OWNER, "role": "user", "created_at": START + timedelta(milliseconds=number % 3), **fields},
         )
         for number, content in zip(numbers, contents, strict=True)
     ]
