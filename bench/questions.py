@@ -85,7 +85,7 @@ class Texts:
             "regex with a literal, and a digit": [Question(f"{word}.*[0-9]", "regex") for word in self._literals()],
             "regex with a literal, at the start": [Question(f"^{word}", "regex") for word in self._literals()],
             "regex with a literal, at the end": [Question(f"{word}$", "regex") for word in self._literals()],
-            "regex with a literal, else untold": [
+            "regex with a literal, rest in no term": [
                 Question(f"{word}.{{3}}[^a-z]{{3}}q", "regex") for word in self._literals()
             ],
             "regex without": [Question(pattern, "regex") for pattern in _WITHOUT_LITERAL],

@@ -107,11 +107,12 @@ def before_patterns(conditions: Sequence[Mapping[str, Any]]) -> Condition:
 
     Of a row that an index led to, MongoDB asks first what no index could answer, which a pattern is, and then what
     another index could have answered, such as whose row it is. A text that is not asked for would end the search with
-    an error that names it. Twice negated, no index can answer a condition.
+    an error that names it. Twice negated, no index can answer a condition. Those of ids are left out: they may be many,
+    and are answered by the index of ids.
     """
     if not any(_PATTERN in each for each in conditions):
         return {}
-    later = [each for each in conditions if each and not any(key == "_id" or key.startswith("$") for key in each)]
+    later = [each for each in conditions if each and not {_PATTERN, "_id"} & each.keys()]
     return {"$nor": [{"$nor": [each]} for each in later]} if later else {}
 
 

@@ -26,7 +26,7 @@ from app.search.postings import (
 
 BLOCK_BITS = 4096 * 8
 """A block is closed before its lists have more bits; a longer list has a block of its own."""
-_MANY = 50
+_FAR_LONGER = 50
 """A list so many times as long as what is sought in it is not read whole."""
 
 
@@ -104,7 +104,7 @@ class Entry:
 
     def rows_among(self, some: Ordinals, rows: int) -> Ordinals:
         """Those of some rows."""
-        if self.count > _MANY * len(some):
+        if self.count > _FAR_LONGER * len(some):
             return some[members(self.block.bits, self.counts, rows, self.number, some)]
         is_listed = np.zeros(rows, np.bool_)
         is_listed[self.rows(rows)] = True

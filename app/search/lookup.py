@@ -56,9 +56,14 @@ class Lookup:
         """Read the outlines that are not known yet, so that the next search need not."""
         await self._segments()
 
+    def tells(self, sought: Sought) -> bool:
+        """Whether all segments tell which of their rows may be found. Only what is in memory is asked: to be out of
+        date costs nothing but time."""
+        return all(map(sought.needs_of, self._outlines.values()))
+
     def edge(self, sought: Sought, span: Span, count: float) -> Key | None:
         """A place before which about `count` rows are found, when that is so near that reading all rows up to there
-        costs less than to look them up. Only what is in memory is asked: to be out of date costs nothing but time."""
+        costs less than to look them up. Only what is in memory is asked here too."""
         outlines = [outline for outline in self._outlines.values() if span.overlaps(outline)]
         largest = max(outlines, key=lambda outline: outline.rows, default=None)
         if largest is None or (share := sought.share(largest)) * _ROWS_OF_A_PAGE < count:
@@ -71,10 +76,6 @@ class Lookup:
             (key for outline in outlines for key in span.first_keys(outline, chunks)), reverse=span.is_descending
         )
         return keys[:chunks][-1] if keys else None
-
-    def tells(self, sought: Sought) -> bool:
-        """Whether all segments tell which of their rows may be found; as far as is known in memory, like an edge."""
-        return all(map(sought.needs_of, self._outlines.values()))
 
     async def keys(self, sought: Sought, span: Span, demand: Demand) -> AsyncGenerator[list[Key], None]:
         """Keys of candidates in order, none twice, about as many at once as are in demand. Raises PartsGone."""
@@ -134,6 +135,7 @@ class Lookup:
             stream.add([some[number].key(row) for number, row in zip(numbers, within, strict=True)])
 
     async def _chunks_at(self, places: set[Place]) -> dict[Place, Chunk]:
+        """Those that are not in memory are read, and stay there. Raises PartsGone."""
         known = {place: chunk for place in places if (chunk := self._chunks.get(place)) is not None}
         if missing := places - known.keys():
             read = await self._read(self._store.chunks, missing)

@@ -29,6 +29,8 @@ DIGIT = _WITH_DIGIT.encode()
 """The term of texts that have a digit, `0` to `9`."""
 _HAS_DIGIT = re.compile("[0-9]").search
 
+_ENDS_OF_LINES = ("\n", "\r", "\v", "\f", "\x85", "\u2028", "\u2029")
+
 
 def owner_term(id: ObjectId) -> bytes:
     """The term of all rows of an owner."""
@@ -64,9 +66,6 @@ def _terms_with_edges(folded: str) -> set[str]:
 def _of_ascii(whole: str) -> set[str]:
     """The same as in order, by far the fastest way."""
     return {whole[start : start + 3] for start in range(len(whole) - 2)}
-
-
-_ENDS_OF_LINES = ("\n", "\r", "\v", "\f", "\x85", "\u2028", "\u2029")
 
 
 def terms_of_literal(folded: str) -> list[bytes]:

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 from pymongo import MongoClient
-from pymongo.errors import OperationFailure
 
 from app.conversations.repository import MessageRepository
 from app.kit.literals import literals_of_pattern
@@ -15,6 +14,7 @@ from app.search.model import SearchSegment
 from app.search.plans import Sought
 from app.search.segments import Outline
 from app.search.terms import terms_of_text
+from tests.expressions import evaluated
 from tests.search.conftest import SMALL
 from tests.search.stored import build, found, segment_ids, store
 
@@ -29,8 +29,6 @@ PARTS = (
     *("a", "b", "ab", "abc", "京", "京东", "，", "1", " ", "\x02", "\x03"),
     *("\n", "\n", "\r\n", "\r", "\x0b", "\u2028", "\x85"),
 )
-NO_PATTERN = 51111
-"""MongoDB's code."""
 CONTENTS = ("latte first", "then a latte", *(f"a latte in the middle {number}" for number in range(40)))
 
 
@@ -46,25 +44,13 @@ def test_a_text_that_the_database_finds_has_the_terms_that_are_looked_up(mongo_u
             sought = Sought.of(literals_of_pattern(pattern), owner=None, group=None)
             if sought is None:
                 continue
-            matched = _matched(client, texts, pattern)
+            is_found = {"$regexMatch": {"input": "$$this", "regex": {"$literal": pattern}, "options": "i"}}
+            matched = evaluated(client, {"$filter": {"input": {"$literal": texts}, "cond": is_found}}) or []
             told += bool(matched)
             for text in matched:
                 for needs in (sought.needs, sought.edgeless):
                     assert all(any(has[text] >= set(terms) for terms in need) for need in needs), (pattern, text)
     assert told > 200
-
-
-def _matched(client: MongoClient[Row], texts: list[str], pattern: str) -> list[str]:
-    """The texts that match; none when that is no pattern."""
-    is_found = {"$regexMatch": {"input": "$$this", "regex": {"$literal": pattern}, "options": "i"}}
-    found = {"$filter": {"input": {"$literal": texts}, "cond": is_found}}
-    try:
-        row: Any = client.admin.aggregate([{"$documents": [{}]}, {"$project": {"found": found}}]).next()
-    except OperationFailure as error:
-        assert error.code == NO_PATTERN, error  # noqa: PT017 most are patterns
-        return []
-    matched: list[str] = row["found"]
-    return matched
 
 
 async def candidates(

@@ -4,7 +4,6 @@ import random
 import unicodedata
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import partialmethod
 
 import pytest
 from bson import ObjectId
@@ -227,10 +226,9 @@ async def test_the_index_finds_what_reading_finds(
     messages: MessageRepository, index: TextIndex, monkeypatch: pytest.MonkeyPatch, sought: str, seed: int
 ) -> None:
     dice = random.Random(f"{sought} {seed}")
-    monkeypatch.setattr(MessageRepository, "effort", partialmethod(MessageRepository.effort, seconds=120))
     monkeypatch.setattr("app.search.gathering._PIECE_ROWS", dice.choice([25, 10_000]))
     monkeypatch.setattr("app.search.reader._WORTH_HALVING", dice.choice([2, 256]))
-    monkeypatch.setattr("app.search.blocks._MANY", dice.choice([0, 50]))
+    monkeypatch.setattr("app.search.blocks._FAR_LONGER", dice.choice([0, 50]))
     monkeypatch.setattr("app.search.plans._WORTH_READING", dice.choice([1, 2000]))
     world = World(messages, dice)
     for _ in range(5):

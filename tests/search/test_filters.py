@@ -25,11 +25,18 @@ OTHERS: dict[str, dict[str, Any]] = {
 }
 
 
+SCOPES: dict[str, dict[str, Any]] = {
+    "plain": {"owner_id": OWNER},
+    "of several": {"$and": [{"owner_id": OWNER}, {"conversation_id": {"$ne": None}}]},
+}
+
+
+@pytest.mark.parametrize("scope", SCOPES)
 @pytest.mark.parametrize("sort", ["created_at", "-created_at"])
 @pytest.mark.parametrize("is_indexed", [False, True], ids=["waiting", "indexed"])
 @pytest.mark.parametrize("other", OTHERS)
 async def test_a_text_that_is_not_asked_for_ends_no_search(
-    messages: MessageRepository, index: TextIndex, other: str, is_indexed: bool, sort: str
+    messages: MessageRepository, index: TextIndex, other: str, is_indexed: bool, sort: str, scope: str
 ) -> None:
     conversation = ObjectId()
     await store(messages, *["coffee, no"] * 30, conversation=conversation, model="one")
@@ -40,7 +47,7 @@ async def test_a_text_that_is_not_asked_for_ends_no_search(
         await build(index)
 
     asked = {"q": PATTERN, "match": "regex", "role": "user", "model": "one", "sort": sort, "count": "exact"}
-    page = await messages.page(Scope({"owner_id": OWNER}), parse_listing(MESSAGES, asked.items()))
+    page = await messages.page(Scope(SCOPES[scope]), parse_listing(MESSAGES, asked.items()))
 
     assert {row["_id"] for row in page.rows} == {first, last}
     assert (page.partial, page.total) == (False, 2)

@@ -9,10 +9,23 @@ from app.kit.literals import END, START, literals_of_pattern
 from app.kit.normal_form import form_to_store
 from app.kit.windows import fold
 from app.search.plans import Literals, Sought
-from app.search.terms import DIGIT, LONG, LONGEST_TEXT, group_term, owner_term, terms_of_literal, terms_of_text
+from app.search.terms import (
+    DIGIT,
+    LONG,
+    LONGEST_TEXT,
+    group_term,
+    is_at_edge,
+    owner_term,
+    terms_of_literal,
+    terms_of_text,
+)
 
 ID = ObjectId("0123456789abcdef01234567")
-mixed = st.text(st.one_of(st.sampled_from("abc12E éß天气😀ｶ커K\0\u0301"), st.characters(exclude_categories=["Cs"])))
+ENDS = ("\n", "\r", "\r\n", "\v", "\f", "\x85", "\u2028", "\u2029")
+"""What a line may end with, wherever a database sees the end of a text before it."""
+mixed = st.text(
+    st.one_of(st.sampled_from("abc12E éß天气😀ｶ커K\0\u0301\r\n\2\3"), st.characters(exclude_categories=["Cs"]))
+)
 
 
 @given(mixed, st.data())
@@ -24,8 +37,19 @@ def test_a_part_of_a_text_has_no_other_terms_than_the_text(text: str, data: st.D
     for cased in (part, part.upper(), part.lower()):
         if fold(cased) in fold(text):
             assert set(terms_of_literal(fold(cased))) <= of_text
-    without_digit = of_text - {DIGIT}
-    assert set(terms_of_literal(f"{START}{fold(text)}{END}")) <= (without_digit or of_text)
+
+
+@given(mixed)
+def test_a_text_has_the_terms_of_a_literal_that_is_all_of_it(text: str) -> None:
+    folded = fold(text)
+    of_text = {term.encode() for term in terms_of_text(text)}
+    inner = {term for term in of_text - {DIGIT} if not is_at_edge(term)}
+    lines = [folded, *(folded.removesuffix(end) for end in ENDS if folded.endswith(end))]
+    whole = {term for line in lines for term in terms_of_literal(f"{START}{line}{END}")}
+
+    assert whole - {DIGIT} == of_text - {DIGIT}
+    if not {START, END} & set(folded):
+        assert set(terms_of_literal(folded)) == (inner or of_text & {DIGIT})
 
 
 @given(mixed)
@@ -91,6 +115,6 @@ def test_no_text_has_the_term_of_an_owner_a_group_or_long_texts() -> None:
     assert len(owner_term(ID)) == len(group_term(ID)) > longest
     assert owner_term(ID) != group_term(ID)
     for own in ("\0l", "\0d"):
-        assert own not in set(terms_of_text(own))
+        assert set(terms_of_text(own)) == {f"\2{own}", f"{own}\3"}
         for text in (own, f"{own}天", f"天{own}", f"{own}a"):
             assert not {LONG, DIGIT} & set(terms_of_literal(fold(text)))
