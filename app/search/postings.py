@@ -113,8 +113,8 @@ def members(bits: Bits, counts: Counts, rows: int, number: int, some: Ordinals) 
     width = lows.shape[1]
     parts, rests = some.astype(np.int64) >> width, some & (1 << width) - 1
     # Of equal higher parts are the ordinals between two zeros, before which there are as many zeros as that part is.
-    first = _places_of_zeros(highs, parts - 1) + 1 - parts
-    alike = _places_of_zeros(highs, parts) - parts - first
+    before, behind = _places_of_zeros(highs, np.concatenate((parts - 1, parts))).reshape(2, -1)
+    first, alike = before + 1 - parts, behind - before - 1
     whose = np.repeat(np.arange(len(some)), alike)
     at = np.repeat(first, alike) + _places(alike)
     is_member = np.zeros(len(some), np.bool_)
